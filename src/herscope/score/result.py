@@ -1,0 +1,176 @@
+"""The result document of one slide: ``result.json``, schema ``herscope.score/1``.
+
+Counts come first and every number is derived from them, so a reader of the document can redo each
+figure. What could not be computed is ``null`` with an alert that says why, never NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = "herscope.score/1"
+
+Severity = Literal["note", "warning", "error"]
+CompartmentName = Literal["tumor", "stroma", "all"]
+Ci95 = tuple[float, float]
+Counts = Annotated[list[int], Field(min_length=4, max_length=4)]
+Histogram = Annotated[list[int], Field(min_length=256, max_length=256)]
+Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class Document(BaseModel):
+    """A frozen part of the result document."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SlideFacts(Document):
+    """What was read: size in level-0 pixels, µm/px and where it came from."""
+
+    name: str
+    width_px: int
+    height_px: int
+    mpp: float
+    mpp_source: str
+    vendor: str
+    sha256: str
+    working_mpp: float
+    icc: str
+
+
+class StainFacts(Document):
+    """Unit stain vectors in optical density (red, green, blue) and the white point (0 to 255)."""
+
+    hematoxylin: Vector
+    dab: Vector
+    white_point: Vector
+    white_point_source: str
+    source: str
+    angle_to_reference_deg: float | None
+
+
+class HScore(Document):
+    """Cell H-score, 0 to 300, with its 95 % interval and how the interval was made."""
+
+    value: float | None
+    ci95: Ci95 | None
+    method: str
+
+
+class PixelHScore(Document):
+    """Pixel H-score, 0 to 300, from pixel counts per grade 0, 1+, 2+, 3+."""
+
+    value: float | None
+    counts: Counts
+
+
+class Percent(Document):
+    """A percentage, 0 to 100, with its 95 % interval."""
+
+    value: float | None
+    ci95: Ci95 | None
+
+
+class Allred(Document):
+    """Proportion 0 to 5, intensity 0 to 3, total 0 or 2 to 8."""
+
+    proportion: int | None
+    intensity: int | None
+    total: int | None
+
+
+class Compartment(Document):
+    """The numbers of one compartment; ``counts`` are cells of grade 0, 1+, 2+, 3+."""
+
+    area_mm2: float
+    cells: int
+    counts: Counts
+    h_score: HScore
+    h_score_pixel: PixelHScore
+    positive_percent: Percent
+    allred: Allred
+    od_histogram: Histogram
+
+    def __str__(self) -> str:
+        score = self.h_score
+        if score.value is None:
+            return f"no H-score, {self.cells:,} cells"
+        interval = f" [{score.ci95[0]:.0f}, {score.ci95[1]:.0f}]" if score.ci95 else ""
+        return f"HScore {score.value:.0f}{interval}, {self.cells:,} cells"
+
+
+class Cellularity(Document):
+    """Share of tumour among the cells and in the tissue's area, 0 to 1."""
+
+    tumor_cell_fraction: float | None
+    tumor_area_fraction: float | None
+
+
+class Reading(Document):
+    """What a marker's guideline makes of the percentages (ER, PR, Ki-67)."""
+
+    marker: str
+    value: float | None
+    category: str | None
+    rule: str
+    guideline: str
+    comment: str
+
+
+class Alert(Document):
+    """Something a reader must know before using the numbers."""
+
+    code: str
+    severity: Severity
+    message: str
+    value: float | str | None
+    limit: float | str | None
+    source: str
+
+
+class Provenance(Document):
+    """How the numbers were made. Only ``timings_s`` differs between two runs on the same input."""
+
+    herscope: str
+    spec_fingerprint: str
+    models: dict[str, str]
+    timings_s: dict[str, float]
+
+
+class SlideResult(Document):
+    """Everything herscope says about one slide.
+
+    ``compartments`` has ``all`` always, ``tumor`` and ``stroma`` when compartments were given.
+    """
+
+    schema_: Literal["herscope.score/1"] = Field(default=SCHEMA, alias="schema")
+    marker: str
+    slide: SlideFacts
+    stains: StainFacts
+    compartments: dict[CompartmentName, Compartment]
+    cellularity: Cellularity
+    reading: Reading | None
+    membrane: dict[str, float | None] | None = None
+    her2: dict[str, Any] | None = None
+    alerts: list[Alert]
+    provenance: Provenance
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
+    )
+
+    @property
+    def tumor(self) -> Compartment:
+        """The tumour compartment."""
+        return self.compartments["tumor"]
+
+    @property
+    def stroma(self) -> Compartment:
+        """The stroma compartment."""
+        return self.compartments["stroma"]
+
+    def to_json(self) -> str:
+        """Serialise to the published schema, one trailing newline."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"

@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Values everything else is made of: errors, units, Specs, the store."""

@@ -6,6 +6,7 @@
         * UpsamplingRefused     finer pixels were asked for than the slide has
         * SchemaError           a file or table does not have the form it must have
         * EmptyTissue           nothing on the slide to measure
+        * LeakyFolds            a patient would be trained on and tested on
     * SlideError                (also OSError) a slide cannot be read
         * UnreadableSlide       no reader could open it; ``causes`` has one cause per reader
         * OutOfBounds           a region outside the slide
@@ -70,6 +71,10 @@ class SchemaError(InputError):
 
 class EmptyTissue(InputError):
     """There is nothing on the slide to measure."""
+
+
+class LeakyFolds(InputError):
+    """A patient would be both trained on and tested on."""
 
 
 class SlideError(HerscopeError, OSError):

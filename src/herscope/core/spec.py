@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -42,7 +43,10 @@ class Spec(BaseModel):
 
     def differences(self, other: Spec) -> dict[str, tuple[Any, Any]]:
         """Return the fields in which two Specs of one class differ, dotted, with both values."""
-        mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+        mine, theirs = (
+            flat_fields(self.model_dump(mode="json")),
+            flat_fields(other.model_dump(mode="json")),
+        )
         return {
             name: (mine.get(name), theirs.get(name))
             for name in sorted(mine.keys() | theirs.keys())
@@ -50,11 +54,16 @@ class Spec(BaseModel):
         }
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_fields(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted names.
+
+    >>> flat_fields({"tiles": {"mpp": 0.5}})
+    {'tiles.mpp': 0.5}
+    """
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping):
+            flat |= flat_fields(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat

@@ -56,6 +56,7 @@ class Mpp(float):
     __slots__ = ()
 
     def __new__(cls, value: float) -> Self:
+        """Check the range; raises :class:`InputError`."""
         number = float(value)
         if not (math.isfinite(number) and FINEST_MPP <= number <= COARSEST_MPP):
             raise InputError(

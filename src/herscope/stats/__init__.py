@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Statistics that say what they assume: counts first, then the number."""

@@ -1,0 +1,1 @@
+"""Drawn slides with exact truth: the oracle of every measurement, streamed at any size."""

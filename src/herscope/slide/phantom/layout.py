@@ -1,0 +1,281 @@
+"""Where cells lie and what shape they have, for any rectangle, without drawing the rest.
+
+Tumour cells sit on a jittered hexagonal lattice that two rounds of mutual repulsion relax into an
+epithelium; stroma cells on a denser lattice most of whose places stay empty. A cell exists when the
+class field at its centre says so.
+
+Each cell owns the points that are closer to it than to any neighbour in the power sense
+(Aurenhammer, SIAM J Comput 1987;16:78), cut by a limiting ellipse. Its nucleus is an ellipse shrunk
+until it clears every border, so nuclei never overlap. All of this lives in a straight plane;
+drawing bends that plane smoothly, which makes outlines irregular and keeps them disjoint.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from herscope.slide.phantom.counters import address, bell, uniform
+from herscope.slide.phantom.fields import (
+    STROMA,
+    STROMA_PLACES_PER_MM2,
+    TUMOR,
+    Fields,
+    interpolate,
+    node_range,
+    nodes,
+)
+from herscope.slide.phantom.lattice import (
+    buckets,
+    inhabit,
+    lattice_of,
+    nucleus_offset,
+    places_in,
+    thin,
+)
+from herscope.slide.phantom.spec import PhantomSpec
+from herscope.slide.phantom.textures import Textures, unbend
+
+EPITHELIAL, FIBROBLAST, LYMPHOCYTE = 0, 1, 2
+KINDS: Final = ("epithelial", "fibroblast", "lymphocyte")
+
+REACH_UM: Final = 26.0
+"""Farthest neighbour whose border can still cut a cell (twice the largest radius, rounded up)."""
+NEIGHBOURS: Final = 40
+JITTER: Final = 0.30
+TUMOR_OCCUPANCY: Final = 0.975
+TUMOR_WEIGHT_UM, STROMA_WEIGHT_UM = 7.0, 6.0
+STROMA_RIM_UM: Final = 1.3
+"""Cytoplasm around a stroma nucleus."""
+SMALLEST_SHRINK: Final = 0.62
+"""A stroma nucleus that would have to shrink below this has no room and is left out."""
+
+
+class Cells(NamedTuple):
+    """Cells as columns of equal length; lengths in µm of the straight plane unless said."""
+
+    key: NDArray[np.uint64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    drawn_x: NDArray[np.float64]  # where the cell's seed lies on the slide
+    drawn_y: NDArray[np.float64]
+    kind: NDArray[np.int64]
+    offset_x: NDArray[np.float64]  # nucleus centre from the seed
+    offset_y: NDArray[np.float64]
+    long_um: NDArray[np.float64]  # semi-axes and direction of the nucleus
+    short_um: NDArray[np.float64]
+    angle: NDArray[np.float64]
+    limit_long: NDArray[np.float64]  # limiting ellipse of the cell, about the nucleus' centre
+    limit_short: NDArray[np.float64]
+    borders: NDArray[np.int64]  # number of half-planes
+    plane: NDArray[np.float64]  # (n, NEIGHBOURS, 3): unit normal and distance from the seed
+    cluster: NDArray[np.float64]  # smooth field in which neighbours are alike
+
+    def take(self, which: NDArray[np.bool_]) -> Cells:
+        """Rows where ``which`` is true."""
+        kept: Any = [column[which] for column in self]
+        return Cells(*kept)
+
+
+@njit(cache=True)
+def _borders(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    kind: NDArray[np.int64],
+    inner: NDArray[np.bool_],
+    box: tuple[float, float, float, float],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Half-planes between each inner cell and every neighbour within reach."""
+    side = REACH_UM
+    start, order, columns, rows = buckets(x, y, box, side)
+    count = np.zeros(x.size, np.int64)
+    plane = np.zeros((x.size, NEIGHBOURS, 3))
+    for k in range(x.size):
+        if not inner[k]:
+            continue
+        own = TUMOR_WEIGHT_UM if kind[k] == 0 else STROMA_WEIGHT_UM
+        ci, cj = int((x[k] - box[0]) / side), int((y[k] - box[1]) / side)
+        for j in range(max(cj - 1, 0), min(cj + 2, rows)):
+            for i in range(max(ci - 1, 0), min(ci + 2, columns)):
+                b = j * columns + i
+                for s in range(start[b], start[b + 1]):
+                    o = order[s]
+                    dx, dy = x[o] - x[k], y[o] - y[k]
+                    d = math.sqrt(dx * dx + dy * dy)
+                    if o == k or d > REACH_UM or count[k] == NEIGHBOURS:
+                        continue
+                    other = TUMOR_WEIGHT_UM if kind[o] == 0 else STROMA_WEIGHT_UM
+                    n = count[k]
+                    plane[k, n, 0], plane[k, n, 1] = dx / d, dy / d
+                    plane[k, n, 2] = d / 2 + (own * own - other * other) / (2 * d)
+                    count[k] = n + 1
+    return count, plane
+
+
+@njit(cache=True)
+def _shape(
+    key: NDArray[np.uint64],
+    kind: NDArray[np.int64],
+    fibre_angle: NDArray[np.float64],
+    count: NDArray[np.int64],
+    plane: NDArray[np.float64],
+    sizes: tuple[float, float, float, float, float],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nuclei that clear every border: columns offset x, y, semi-axes, angle, limits; and shrink."""
+    mean_d, sd_d, elongation, cell_radius, clearance = sizes
+    out = np.empty((key.size, 7))
+    shrink = np.ones(key.size)
+    for k in range(key.size):
+        word = key[k]
+        if kind[k] == 0:
+            d = min(max(mean_d + sd_d * bell(word, 10), 0.8 * mean_d), 1.4 * mean_d)
+            ratio = 1 + (elongation - 1) * uniform(word, 13)
+            angle = 3.141592653589793 * uniform(word, 14)
+        elif kind[k] == 1:
+            d = 5.6 + 0.6 * bell(word, 10)
+            ratio = 2.0 + 2.6 * uniform(word, 13)
+            angle = fibre_angle[k] + 0.22 * bell(word, 17)
+        else:
+            d = 6.6 + 0.3 * bell(word, 10)
+            ratio = 1 + 0.2 * uniform(word, 13)
+            angle = 3.141592653589793 * uniform(word, 14)
+        long_um, short_um = 0.5 * d * math.sqrt(ratio), 0.5 * d / math.sqrt(ratio)
+        ox, oy = nucleus_offset(word, kind[k] == 0)
+        c, s = math.cos(angle), math.sin(angle)
+        scale = 1.0
+        gap = clearance if kind[k] == 0 else 0.35  # a stroma nucleus may touch its cell's border
+        for n in range(count[k]):
+            nx, ny, room = plane[k, n, 0], plane[k, n, 1], plane[k, n, 2]
+            along, across = c * nx + s * ny, c * ny - s * nx
+            support = math.sqrt((long_um * along) ** 2 + (short_um * across) ** 2)
+            scale = min(scale, (room - gap - ox * nx - oy * ny) / support)
+        scale = max(scale, 0.0)
+        shrink[k] = scale
+        long_um, short_um = long_um * scale, short_um * scale
+        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4] = ox, oy, long_um, short_um, angle
+        out[k, 5] = cell_radius if kind[k] == 0 else long_um + STROMA_RIM_UM
+        out[k, 6] = cell_radius if kind[k] == 0 else short_um + STROMA_RIM_UM
+    return out, shrink
+
+
+def lay_cells(
+    spec: PhantomSpec,
+    fields: Fields,
+    textures: Textures,
+    box_um: tuple[float, float, float, float],
+) -> Cells:
+    """All cells whose seed lies in a rectangle (x0, y0, x1, y1 in µm of the straight plane)."""
+    margin = REACH_UM + 16.0
+    wide = (box_um[0] - margin, box_um[1] - margin, box_um[2] + margin, box_um[3] + margin)
+    i0, j0, width, height = node_range(wide[0] - 8, wide[1] - 8, wide[2] + 8, wide[3] + 8)
+    lattice = nodes(fields, i0, j0, width, height)
+    x, y, px, py, key, rank = _settle(spec, textures, wide, (lattice, i0, j0))
+    kind = _kinds(key, rank, _sampled(lattice[3], i0, j0, px, py), spec.lymphocyte_fraction)
+    radius = np.where(kind == EPITHELIAL, 5.4, np.where(kind == LYMPHOCYTE, 3.5, 3.2))
+    keep = thin(key, rank, radius, x, y, wide)
+    x, y, px, py, key, kind = (column[keep] for column in (x, y, px, py, key, kind))
+    inner = (x >= box_um[0]) & (x < box_um[2]) & (y >= box_um[1]) & (y < box_um[3])
+    borders, plane = _borders(x, y, kind, inner, wide)
+    x, y, px, py, key, kind = (column[inner] for column in (x, y, px, py, key, kind))
+    borders, plane = borders[inner], plane[inner]
+    # a drawn membrane needs its own room; else neighbouring nuclei may nearly touch
+    clearance = 0.25 + (0.5 * spec.membrane_width_um if spec.stain == "membrane" else 0.0)
+    shape, shrink = _shape(
+        key,
+        kind,
+        _fibre_angle(lattice[4], i0, j0, px, py),
+        borders,
+        plane,
+        (
+            spec.nucleus_diameter_um,
+            spec.nucleus_diameter_sd_um,
+            spec.nucleus_elongation,
+            spec.cell_radius_um,
+            clearance,
+        ),
+    )
+    cluster = _sampled(lattice[3], i0, j0, px, py)
+    columns: Any = (key, x, y, px, py, kind, *shape.T, borders, plane, cluster)
+    cells = Cells(*columns)
+    return cells.take((kind == EPITHELIAL) & (shrink > 0.3) | (shrink >= SMALLEST_SHRINK))
+
+
+def _settle(
+    spec: PhantomSpec,
+    textures: Textures,
+    wide: tuple[float, float, float, float],
+    lattice: tuple[NDArray[np.float64], int, int],
+) -> tuple[NDArray[Any], ...]:
+    """Places that hold a cell: x, y, drawn x, y, key, rank (0 tumour, 1 stroma)."""
+    if spec.single_cell:
+        middle = np.array([[0.5 * spec.width_um, 0.5 * spec.height_um]])
+        key = np.array([address(np.uint64(spec.seed), 1, 0, 0)], dtype=np.uint64)
+        one, none = middle[:, 0], np.zeros(1, dtype=np.int64)
+        inside = (wide[0] <= one) & (one <= wide[2])
+        inside &= (wide[1] <= middle[:, 1]) & (middle[:, 1] <= wide[3])
+        drawn = np.array([unbend(*textures[4:8], spec.mpp, *middle[0])])
+        columns = (one, middle[:, 1], drawn[:, 0], drawn[:, 1], key, none)
+        return tuple(column[inside] for column in columns)
+    parts = []
+    clustered = spec.stroma_cells_per_mm2 * spec.lymphocyte_fraction * 0.85
+    sparse = (spec.stroma_cells_per_mm2 - clustered) / STROMA_PLACES_PER_MM2
+    plans = (
+        (lattice_of(spec.tumor_cells_per_mm2, 1, JITTER), 2, TUMOR, TUMOR_OCCUPANCY, 0.0),
+        (lattice_of(STROMA_PLACES_PER_MM2, 2, 0.42), 0, STROMA, sparse, clustered),
+    )
+    for rank, (grid, rounds, wanted, occupancy, lymphocytes) in enumerate(plans):
+        places = places_in(spec.seed, grid, rounds, wide)
+        rows, index = inhabit(
+            textures, spec.mpp, places, wanted, occupancy, *lattice, wide, lymphocytes
+        )
+        parts.append((*rows.T, places[2][index], np.full(len(rows), rank, dtype=np.int64)))
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+@njit(cache=True)
+def _kinds(
+    key: NDArray[np.uint64],
+    rank: NDArray[np.int64],
+    cluster: NDArray[np.float64],
+    lymphocyte_fraction: float,
+) -> NDArray[np.int64]:
+    """Tumour cell, fibroblast or lymphocyte; clusters are lymphocytes but for one in ten."""
+    kind = np.zeros(key.size, np.int64)
+    for k in range(key.size):
+        if rank[k] == 1:
+            inside = cluster[k] > 0 and lymphocyte_fraction > 0
+            chance = 0.9 if inside else 0.15 * lymphocyte_fraction
+            kind[k] = 2 if uniform(key[k], 4) < chance else 1
+    return kind
+
+
+@njit(cache=True)
+def _sampled(
+    plane: NDArray[np.float64], i0: int, j0: int, px: NDArray[np.float64], py: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Field values at points."""
+    out = np.empty(px.size)
+    for k in range(px.size):
+        out[k] = interpolate(plane, i0, j0, px[k], py[k])
+    return out
+
+
+@njit(cache=True)
+def _fibre_angle(
+    flow: NDArray[np.float64], i0: int, j0: int, px: NDArray[np.float64], py: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Direction along the fibres: across the gradient of the flow field."""
+    angle = np.empty(px.size)
+    for k in range(px.size):
+        gx = interpolate(flow, i0, j0, px[k] + 4, py[k]) - interpolate(
+            flow, i0, j0, px[k] - 4, py[k]
+        )
+        gy = interpolate(flow, i0, j0, px[k], py[k] + 4) - interpolate(
+            flow, i0, j0, px[k], py[k] - 4
+        )
+        angle[k] = math.atan2(gx, -gy)
+    return angle

@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Tissue, glass and artefacts; focus; regions as polygons, masks and GeoJSON."""

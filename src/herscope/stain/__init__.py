@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Optical density: vectors, white point, deconvolution, estimation, normalisation."""

@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""Nuclei, cells and compartments."""

@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""How much stain each cell carries."""

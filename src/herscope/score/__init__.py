@@ -1,1 +1,1 @@
-"""PLACEHOLDER"""
+"""A slide's result: counts, scores, intervals, alerts."""

@@ -6,11 +6,11 @@ figure. What could not be computed is ``null`` with an alert that says why, neve
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-SCHEMA = "herscope.score/1"
+SCHEMA: Final = "herscope.score/1"
 
 Severity = Literal["note", "warning", "error"]
 CompartmentName = Literal["tumor", "stroma", "all"]
@@ -52,11 +52,21 @@ class StainFacts(Document):
 
 
 class HScore(Document):
-    """Cell H-score, 0 to 300, with its 95 % interval and how the interval was made."""
+    """Cell H-score, 0 to 300, with its 95 % interval and how the interval was made.
+
+    It prints with the number of cells behind it, which its compartment tells it.
+    """
 
     value: float | None
     ci95: Ci95 | None
     method: str
+    _cells: int = PrivateAttr(default=0)
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"no HScore, {self._cells:,} cells"
+        interval = f" [{self.ci95[0]:.0f}, {self.ci95[1]:.0f}]" if self.ci95 else ""
+        return f"HScore {self.value:.0f}{interval}, {self._cells:,} cells"
 
 
 class PixelHScore(Document):
@@ -93,12 +103,10 @@ class Compartment(Document):
     allred: Allred
     od_histogram: Histogram
 
-    def __str__(self) -> str:
-        score = self.h_score
-        if score.value is None:
-            return f"no H-score, {self.cells:,} cells"
-        interval = f" [{score.ci95[0]:.0f}, {score.ci95[1]:.0f}]" if score.ci95 else ""
-        return f"HScore {score.value:.0f}{interval}, {self.cells:,} cells"
+    @model_validator(mode="after")
+    def _tell_cells(self) -> Self:
+        self.h_score._cells = self.cells  # noqa: SLF001 - one document, two parts
+        return self
 
 
 class Cellularity(Document):
@@ -125,9 +133,18 @@ class Alert(Document):
     code: str
     severity: Severity
     message: str
-    value: float | str | None
-    limit: float | str | None
+    value: int | float | str | None
+    limit: int | float | str | None
     source: str
+
+
+class TileFacts(Document):
+    """A tile's edge as asked and as used (working pixels), as read (file pixels), and on glass."""
+
+    asked_px: int
+    working_px: int
+    read_px: float
+    covered_um: float
 
 
 class Provenance(Document):
@@ -135,6 +152,7 @@ class Provenance(Document):
 
     herscope: str
     spec_fingerprint: str
+    tile: TileFacts | None = None
     models: dict[str, str]
     timings_s: dict[str, float]
 

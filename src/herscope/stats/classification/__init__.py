@@ -1,0 +1,1 @@
+"""How well classes and probabilities are predicted, and folds that keep patients apart."""

@@ -1,0 +1,1 @@
+"""Time to an event: curves, tests, models and what they predict."""

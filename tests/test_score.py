@@ -13,7 +13,7 @@ import pytest
 import shapely
 import tifffile
 
-from herscope.core.errors import EmptyTissue, InputError
+from herscope.core.errors import EmptyTissue, InputError, WrongInput
 from herscope.core.store import write_text
 from herscope.score.plan import plan_slide
 from herscope.score.result import SlideResult
@@ -267,3 +267,12 @@ def test_annotations_of_another_slide_are_refused(phantom, tmp_path) -> None:
     write_text(drawn, json.dumps(feature))
     with pytest.raises(InputError, match="outside the slide"):
         plan_slide(path, "phantom", NUCLEAR, drawn)
+
+
+def test_the_card_of_the_nuclei_is_enforced(tmp_path) -> None:
+    rgb = np.random.default_rng(0).integers(60, 200, (300, 300, 3), dtype=np.uint8)
+    path = tmp_path / "fine.tif"
+    tifffile.imwrite(path, rgb, photometric="rgb")
+    spec = ScoreSpec(slide=SlideSpec(mpp=0.05), tiles=TileSpec(mpp=0.05))
+    with pytest.raises(WrongInput, match=r"classical takes 0\.1 to 1\.25"):
+        plan_slide(path, "fine", spec)

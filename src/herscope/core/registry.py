@@ -184,7 +184,7 @@ def classical_card() -> ModelCard:
         task="nuclei",
         summary="Nuclei as star-shaped outlines on the red optical density; brown and blue alike.",
         input_mpp_finest=0.1,
-        input_mpp_coarsest=1.0,
+        input_mpp_coarsest=1.25,
         input_size_px=None,
         normalisation="optical density against the slide's own white point; no stain normalisation",
         licence="Apache-2.0",

@@ -29,7 +29,6 @@ from herscope.measure.markers import Target
 from herscope.stain.deconvolve import MilliOd
 
 HISTOGRAM_BINS: Final = 256
-HISTOGRAM_STEP_OD: Final = 0.01
 _STEP_MILLI: Final = 10
 MEMBRANE_SHARE: Final = 10  # one tenth
 MIN_CORE_SHARE: Final = 4  # a core is used when it is at least a fourth of the nucleus

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from herscope.core.errors import EmptyTissue, InputError
+from herscope.core.registry import CARDS
 from herscope.core.units import Mpp
 from herscope.measure.markers import Marker
 from herscope.score.preview import Preview, look
@@ -24,6 +25,9 @@ from herscope.stain.deconvolve import DeconvolutionTable, deconvolution_table
 from herscope.stain.white import WhitePoint, white_point
 from herscope.tiles import Block, Rect, TileSize, make_blocks, screen_tissue, tile_size
 from herscope.tissue.detection import detect_tissue
+
+NUCLEI_MODEL = "classical"
+"""Whose card says what pixels it takes; the results name it."""
 
 OVERVIEW_LEAST_PX = 256
 """A small field's overview is finer than usual, so that its longer side has this many pixels."""
@@ -97,6 +101,8 @@ def plan_slide(
         The slide cannot be read.
     InputError
         Its resolution is unknown or too coarse, or the annotations do not fit.
+    WrongInput
+        The working resolution is none that the model of the nuclei takes.
     EmptyTissue
         Nothing on it to measure.
     """
@@ -110,6 +116,7 @@ def plan_opened(
     """Plan the scoring of an open slide; parameters as :func:`plan_slide`."""
     info = slide.info
     grid = working_grid(slide, spec)
+    CARDS.make(NUCLEI_MODEL).check_input(task="nuclei", mpp=grid.mpp)
     overview = slide.grid(overview_mpp(slide, grid, spec))
     picture = slide.read_all(overview)
     found = detect_tissue(picture, overview.mpp, spec.tissue)

@@ -21,6 +21,7 @@ from herscope.guidelines.ki67 import ki67_reading
 from herscope.measure.intensity import grade_counts
 from herscope.score.alerts import Facts, find_alerts
 from herscope.score.block import BETWEEN_CELLS, BlockResult, Cells
+from herscope.score.plan import NUCLEI_MODEL, SlidePlan
 from herscope.score.result import (
     Alert,
     Allred,
@@ -42,7 +43,6 @@ from herscope.stain.vectors import angle_deg
 from herscope.stats.resampling import spatial_intervals
 
 if TYPE_CHECKING:
-    from herscope.score.plan import SlidePlan
     from herscope.stats.resampling import ResamplingSpec
 
 CODES_OF: Final[dict[CompartmentName, tuple[int, ...]]] = {
@@ -122,7 +122,7 @@ def summarise(
             herscope=herscope.__version__,
             spec_fingerprint=plan.spec.fingerprint(*filter(None, [plan.compartments.digest])),
             tile=TileFacts(**asdict(plan.tile)),
-            models={"nuclei": "classical"},
+            models={"nuclei": NUCLEI_MODEL},
             timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
         ),
     )

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from skimage.draw import polygon
 
 from herscope.core.errors import InputError, OutOfBounds, OutputError, UndefinedStatistic
+from herscope.slide.phantom.contact import line_sectors
 from herscope.slide.phantom.light import blur_weights
 from herscope.slide.phantom.presets import PRESETS
 from herscope.slide.phantom.render import render_region
@@ -59,6 +60,8 @@ def measured(truth: PhantomTruth, part: str) -> tuple[np.ndarray, np.ndarray]:
     spec = truth.spec
     image = render_region(spec, 0, 0, spec.width_px, spec.height_px)
     dab = dab_of(image, spec.white_point)
+    # what is seen of a membrane is the line it shares with its neighbours
+    line = line_sectors(truth).mean(axis=1)
     found, known = [], []
     for row in inner_cells(truth):
         nucleus = mask_of(truth.nuclei[row], dab.shape)
@@ -70,7 +73,7 @@ def measured(truth: PhantomTruth, part: str) -> tuple[np.ndarray, np.ndarray]:
             mask = (depth > 0.3) & (depth < half) if part == "membrane" else cell & (depth > half)
             mask &= ~cv2.dilate(nucleus.astype(np.uint8), np.ones((3, 3))).astype(bool)
         found.append(dab[mask].mean())
-        known.append(truth.cells.loc[row, f"{part}_od"])
+        known.append(line[row] if part == "membrane" else truth.cells.loc[row, f"{part}_od"])
     return np.array(found), np.array(known)
 
 

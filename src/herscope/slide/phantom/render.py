@@ -7,6 +7,7 @@ about 35 MB, half a second to make). From then on a rectangle costs only its own
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ from herscope.slide.phantom.light import (
 )
 from herscope.slide.phantom.spec import PhantomSpec
 from herscope.slide.phantom.staining import SECTORS, Staining, stain_cells
-from herscope.slide.phantom.stamp import stamp_cells
+from herscope.slide.phantom.stamp import GROUND, spread_lines, stamp_cells
 from herscope.slide.phantom.textures import Textures, make_textures
 from herscope.slide.protocol import Rgb
 
@@ -151,23 +152,29 @@ def draw_block(plan: Plan, x0: int, y0: int, out: Rgb) -> Drawn | None:
     ]
     patches = [a for a in touching if a.kind == "defocus"]
     near, far = plan.focus.size // 2, plan.defocus.size // 2
-    halo = near + (far if patches else 0)
+    margin = math.ceil(_line_px(spec))
+    halo = near + (far if patches else 0) + margin
     left, top, wide, high = x0 - halo, y0 - halo, width + 2 * halo, height + 2 * halo
     dyes = np.zeros((3, high, wide), dtype=np.float32)
-    i0, j0, columns, rows = node_range(
-        left * mpp, top * mpp, (left + wide) * mpp, (top + high) * mpp
+    reach = spec.cell_radius_um + 6.0
+    box = (
+        left * mpp - reach,
+        top * mpp - reach,
+        (left + wide) * mpp + reach,
+        (top + high) * mpp + reach,
     )
+    # Cells of the tissue beside the rectangle may reach into it.
+    i0, j0, columns, rows = node_range(*box)
     lattice = nodes(plan.fields, i0, j0, columns, rows)
     tissue = bool((lattice[0] > 0).any())
     if tissue:
         paint_ground(plan.brush, plan.textures, lattice, i0, j0, left, top, dyes)
     drawn = None
     if tissue or spec.single_cell:
-        reach = spec.cell_radius_um + 6.0
-        box = (left * mpp, top * mpp, (left + wide) * mpp, (top + high) * mpp)
-        drawn = draw_cells(
-            plan, (box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach), left, top, dyes
-        )
+        drawn = draw_cells(plan, box, left, top, dyes)
+    if margin:  # seen only for what spreads from it
+        dyes = np.ascontiguousarray(dyes[:, margin:-margin, margin:-margin])
+        left, top, wide, high = left + margin, top + margin, wide - 2 * margin, high - 2 * margin
     border = border_px(spec)
     framed = border > 0 and (
         left < border
@@ -202,6 +209,11 @@ def draw_block(plan: Plan, x0: int, y0: int, out: Rgb) -> Drawn | None:
     inside_x = (cells.drawn_x >= x0 * mpp) & (cells.drawn_x < (x0 + width) * mpp)
     inside_y = (cells.drawn_y >= y0 * mpp) & (cells.drawn_y < (y0 + height) * mpp)
     return drawn.take(inside_x & inside_y)
+
+
+def _line_px(spec: PhantomSpec) -> float:
+    """How far a membrane's stain shows beyond its own half, 0 for other markers."""
+    return 0.5 * spec.membrane_width_um / spec.mpp + 0.5 if spec.stain == "membrane" else 0.0
 
 
 def nothing_drawn() -> Drawn:
@@ -241,9 +253,23 @@ def draw_cells(
     count = cells.x.size
     measured = np.zeros((count, 6))
     sector_px, sector_od = np.zeros((count, SECTORS)), np.zeros((count, SECTORS))
+    lines = plan.spec.stain == "membrane" and dyes.size > 0
+    line = np.full(dyes.shape[1:] if lines else (0, 0), GROUND, dtype=np.float32)
     stamp_cells(
-        plan.brush, plan.textures, cells, staining, left, top, dyes, measured, sector_px, sector_od
+        plan.brush,
+        plan.textures,
+        cells,
+        staining,
+        left,
+        top,
+        dyes,
+        line,
+        measured,
+        sector_px,
+        sector_od,
     )
+    if lines:
+        spread_lines(line, _line_px(plan.spec), plan.spec.grade_od[0], dyes[1])
     return Drawn(cells, staining, measured, sector_px, sector_od)
 
 

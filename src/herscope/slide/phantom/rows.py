@@ -76,6 +76,8 @@ def _table(plan: Plan, drawn: Drawn, center: NDArray[np.float64]) -> pd.DataFram
         "cell_id": (cells.key >> np.uint64(1)).astype(np.int64),
         "x_um": center[:, 0],
         "y_um": center[:, 1],
+        "seed_x_um": cells.drawn_x,
+        "seed_y_um": cells.drawn_y,
         "compartment": np.where(cells.kind == EPITHELIAL, "tumor", "stroma").astype(object),
         "kind": np.asarray(KINDS, dtype=object)[cells.kind],
         "grade": np.searchsorted(spec.grade_cuts, od, side="right").astype(np.int64),

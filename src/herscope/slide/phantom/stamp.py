@@ -2,7 +2,9 @@
 
 A cell replaces the ground under it, so the DAB of its marker's compartment is the cell's own and
 the truth can be read off the very pixels that are drawn: the stamp returns the mean over them. At
-a membrane between two cells each draws its half with its own density.
+a membrane between two cells each draws its half with its own density; then the browner half shows
+over the whole width, and a free membrane over as much outside the cell as inside, for a precipitate
+is no thinner on the side of an unstained neighbour (:func:`spread_lines`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from herscope.slide.phantom.textures import Textures, at_pixel
 IN_NUCLEUS, IN_CYTOPLASM, IN_MEMBRANE = 1, 2, 3
 NUCLEUS_PX, NUCLEUS_OD, CELL_PX, CELL_OD, MEMBRANE_PX, MEMBRANE_OD = range(6)
 """Columns of what :func:`stamp_cells` measures."""
+
+GROUND, CELL_BODY = -1.0, -2.0
+"""Values of the line plane where no membrane is: precipitate spreads over ground alone."""
 
 BEND_UM: Final = 2.6
 """Farthest that the bend moves a point of a cell against its seed (over 4 SD)."""
@@ -179,6 +184,7 @@ def _fill(  # noqa: C901  one compiled pass over the pixels; parts of it would p
     x0: int,
     y0: int,
     dyes: NDArray[np.float32],
+    line: NDArray[np.float32],
     measured: NDArray[np.float64],
     sector_px: NDArray[np.float64],
     sector_od: NDArray[np.float64],
@@ -208,6 +214,9 @@ def _fill(  # noqa: C901  one compiled pass over the pixels; parts of it would p
             if not (0 <= y < dyes.shape[1] and 0 <= x < dyes.shape[2]):
                 continue
             dyes[1, y, x] = brown
+            if line.size:
+                membrane = which == IN_MEMBRANE and not stroma
+                line[y, x] = staining.sector[n, direction] if membrane else CELL_BODY
             if which == IN_NUCLEUS:
                 body = _chromatin(brush, cells, n, i, j, depth[j - top, i - left], even)
                 # brown precipitate keeps some haematoxylin out
@@ -234,12 +243,15 @@ def stamp_cells(
     x0: int,
     y0: int,
     dyes: NDArray[np.float32],
+    line: NDArray[np.float32],
     measured: NDArray[np.float64],
     sector_px: NDArray[np.float64],
     sector_od: NDArray[np.float64],
 ) -> None:
     """Stamp cells over ``dyes`` and write what each drew.
 
+    ``line`` (h, w), filled with ``GROUND``, receives the even density of every membrane pixel; it
+    may be empty.
     ``measured`` (n, 6) has pixels and mean DAB of nucleus, cytoplasm and membrane, ``sector_px``
     and ``sector_od`` (n, 32) pixels and mean DAB of the membrane by direction from the seed. They
     are taken over the whole cell, as far as it lies on the slide, whether or not ``dyes`` has it.
@@ -272,7 +284,35 @@ def stamp_cells(
             x0,
             y0,
             dyes,
+            line,
             measured[n],
             sector_px[n],
             sector_od[n],
         )
+
+
+@njit(cache=True, nogil=True)
+def spread_lines(
+    line: NDArray[np.float32], reach_px: float, bare: float, dab: NDArray[np.float32]
+) -> None:
+    """Let stained membranes show over ``reach_px`` of unstained ones and of ground beside them.
+
+    ``line`` is what :func:`stamp_cells` filled; densities up to ``bare`` do not spread. ``dab``
+    (h, w) keeps its texture.
+    """
+    height, width = line.shape
+    near = math.floor(reach_px)
+    for y in range(height):
+        for x in range(width):
+            here = line[y, x]
+            if here == CELL_BODY:
+                continue
+            most = max(here, bare)
+            for b in range(max(y - near, 0), min(y + near + 1, height)):
+                for a in range(max(x - near, 0), min(x + near + 1, width)):
+                    if line[b, a] > most and (b - y) ** 2 + (a - x) ** 2 <= reach_px * reach_px:
+                        most = line[b, a]
+            if most <= max(here, bare):
+                continue
+            uneven = dab[y, x] / here if here > 0 else np.float32(1.0)
+            dab[y, x] = max(most * uneven, dab[y, x])

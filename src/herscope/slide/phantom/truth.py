@@ -43,7 +43,8 @@ class PhantomTruth:
         The slide.
     cells
         One row a cell: ``cell_id`` (from the place, the same in any rectangle), ``x_um``, ``y_um``
-        (centre of the nucleus' area), ``compartment`` (tumor, stroma), ``kind``, ``grade`` 0 to 3,
+        (centre of the nucleus' area), ``seed_x_um``, ``seed_y_um`` (the point from which directions
+        are meant), ``compartment`` (tumor, stroma), ``kind``, ``grade`` 0 to 3,
         ``od`` (mean DAB of the marker's compartment), ``nucleus_od``, ``cytoplasm_od``,
         ``membrane_od``, ``hematoxylin_od``, ``nucleus_area_um2``, ``obscured`` (under an
         artefact); for membrane stains also ``pattern``, ``stained_od``, ``completeness_1``,

@@ -125,6 +125,16 @@ def _radius_towards(radius, direction):  # type: ignore[no-untyped-def]  # noqa:
 
 
 @njit(cache=True, nogil=True)
+def directed_radii(radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Radius of each outline in each of the directions that a drawing tells apart."""
+    out = np.empty((radius.shape[0], 4 * radius.shape[1]), np.int32)
+    for i in range(out.shape[0]):
+        for d in range(out.shape[1]):
+            out[i, d] = _radius_towards(radius[i], d)
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _contests(centres, quality, radius, direction, half, contest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901 - one sweep
     """(better, worse) of every contending pair; centres in raster order make the search short."""
     n = len(centres)
@@ -195,7 +205,7 @@ def _draw(shape, centres, quality, radius, direction, distance, half):  # type: 
 
 
 @njit(cache=True, nogil=True)
-def _keep_connected(labels, centres, half):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def keep_connected(labels, centres, half):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Keep of each object what hangs together with its centre; return the areas in pixels."""
     height, width = labels.shape
     area = np.zeros(len(centres), np.int64)
@@ -250,7 +260,7 @@ def draw(
         tables.distance,
         tables.half,
     )
-    return labels, _keep_connected(labels, centres, tables.half)
+    return labels, keep_connected(labels, centres, tables.half)
 
 
 @njit(cache=True, nogil=True)

@@ -1,11 +1,7 @@
 """How brown each cell is, and in which grade that puts it.
 
-Optical density (OD) of DAB is averaged over the nucleus, over the cytoplasm (the cell without its
-nucleus) and over the membrane. Without a membrane model, the membrane's OD is the mean of the
-brownest tenth of the cytoplasm's pixels: a cell's half of a membrane 1 µm wide takes about an
-eighth of a 4 µm ring, and unlike a band at a fixed distance this does not depend on where in the
-ring the true membrane runs. It is a stand-in: a membrane is two pixels wide at the working
-resolution, so strong ones read a third too low and unstained cells borrow from stained neighbours.
+Optical density (OD) of DAB is averaged over the nucleus and over the cytoplasm (the cell without
+its nucleus); the membrane is followed in :mod:`herscope.measure.membrane`.
 
 A nucleus is averaged without its outermost pixels, which are part nucleus and part surroundings and
 would lower every grade; a nucleus too small to have an inside is averaged whole. The part that the
@@ -16,7 +12,7 @@ milli-OD, hence exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -30,7 +26,6 @@ from herscope.stain.deconvolve import MilliOd
 
 HISTOGRAM_BINS: Final = 256
 _STEP_MILLI: Final = 10
-MEMBRANE_SHARE: Final = 10  # one tenth
 MIN_CORE_SHARE: Final = 4  # a core is used when it is at least a fourth of the nucleus
 
 Cuts = tuple[float, float, float]
@@ -57,7 +52,22 @@ CUT_PROFILES: Final = {
             "customary starting values of QuPath's positive cell detection (Bankhead et al.)",
             2017,
         ),
+        CutProfile(
+            "membrane-crest",
+            (0.2, 0.4, 0.7),
+            "herscope: for the crest of a membrane, which is darker than a mean over a part of a "
+            "cell; set on phantoms and by eye on public HER2 fields, to be calibrated",
+            2026,
+        ),
     )
+}
+BY_MARKER: Final = "by-marker"
+"""Profile name that stands for the marker's own; without a marker for QuPath's."""
+
+PROFILE_OF: Final[dict[Target, str]] = {
+    "nucleus": "qupath-default",
+    "cytoplasm": "qupath-default",
+    "membrane": "membrane-crest",
 }
 
 
@@ -65,7 +75,9 @@ class GradeSpec(Spec):
     """Cut-offs between the grades."""
 
     profile: str = Field(
-        default="qupath-default", description="Name of the cut-offs, or of your own calibration."
+        default=BY_MARKER,
+        description="Name of the cut-offs, or of your own calibration; by-marker: qupath-default, "
+        "for membrane markers membrane-crest.",
     )
     cuts: Cuts | None = Field(
         default=None,
@@ -75,9 +87,9 @@ class GradeSpec(Spec):
     @model_validator(mode="after")
     def _known(self) -> GradeSpec:
         if self.cuts is None:
-            if self.profile not in CUT_PROFILES:
+            if self.profile not in (BY_MARKER, *CUT_PROFILES):
                 raise ValueError(
-                    f"no cut-off profile is called {self.profile!r} (known: "
+                    f"no cut-off profile is called {self.profile!r} (known: {BY_MARKER}, "
                     f"{', '.join(CUT_PROFILES)}); or give cuts = [0.2, 0.4, 0.6]"
                 )
         elif not 0 < self.cuts[0] < self.cuts[1] < self.cuts[2] <= 2.5:
@@ -86,10 +98,17 @@ class GradeSpec(Spec):
             raise ValueError(f"cuts are steps of 0.01 optical density, not {self.cuts}")
         return self
 
+    def of(self, target: Target) -> GradeSpec:
+        """Return these cut-offs with the marker's own profile where none was chosen."""
+        if self.cuts is not None or self.profile != BY_MARKER:
+            return self
+        return GradeSpec(profile=PROFILE_OF[target])
+
     @property
     def bins(self) -> tuple[int, int, int]:
         """First histogram bin of 1+, 2+ and 3+."""
-        low, middle, high = self.cuts or CUT_PROFILES[self.profile].cuts
+        name = PROFILE_OF["nucleus"] if self.profile == BY_MARKER else self.profile
+        low, middle, high = self.cuts or CUT_PROFILES[name].cuts
         return round(low * 100), round(middle * 100), round(high * 100)
 
     @property
@@ -108,15 +127,13 @@ class CellMeasures(NamedTuple):
     nucleus_px: NDArray[np.int64]
     core_px: NDArray[np.int64]
     cytoplasm_px: NDArray[np.int64]
-    membrane_px: NDArray[np.int64]
     nucleus_sum: NDArray[np.int64]
     core_sum: NDArray[np.int64]
     cytoplasm_sum: NDArray[np.int64]
-    membrane_sum: NDArray[np.int64]
     x_sum: NDArray[np.int64]
     y_sum: NDArray[np.int64]
 
-    def od(self, target: Target) -> NDArray[np.float64]:
+    def od(self, part: Literal["nucleus", "cytoplasm"]) -> NDArray[np.float64]:
         """Mean DAB OD of one part; NaN where the cell has no pixel of it."""
         inside = MIN_CORE_SHARE * self.core_px >= self.nucleus_px
         sums, count = {
@@ -125,8 +142,7 @@ class CellMeasures(NamedTuple):
                 np.where(inside, self.core_px, self.nucleus_px),
             ),
             "cytoplasm": (self.cytoplasm_sum, self.cytoplasm_px),
-            "membrane": (self.membrane_sum, self.membrane_px),
-        }[target]
+        }[part]
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(sums / (count * 1000.0))
 
@@ -161,14 +177,11 @@ def measure_cells(nuclei: Labels, cells: Labels, dab: MilliOd, count: int) -> Ce
 @njit(cache=True, nogil=True)
 def _measure(nuclei, cells, dab, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     height, width = cells.shape
-    nucleus, core, rest, membrane = 0, 1, 2, 3
-    px = np.zeros((4, count), np.int64)
-    sums = np.zeros((4, count), np.int64)
+    nucleus, core, rest = 0, 1, 2
+    px = np.zeros((3, count), np.int64)
+    sums = np.zeros((3, count), np.int64)
     xs = np.zeros(count, np.int64)
     ys = np.zeros(count, np.int64)
-    # Pixels and their sum for every step of 10 milli-OD, to find each cell's brownest tenth.
-    steps = np.zeros((count, 256), np.int32)
-    step_sums = np.zeros((count, 256), np.int32)
     for y in range(height):
         for x in range(width):
             k = cells[y, x] - 1
@@ -194,27 +207,13 @@ def _measure(nuclei, cells, dab, count):  # type: ignore[no-untyped-def]  # noqa
             else:
                 px[rest, k] += 1
                 sums[rest, k] += v
-                b = min(max(v // 10, 0), 255)
-                steps[k, b] += 1
-                step_sums[k, b] += v
-    for k in range(count):
-        want = (px[rest, k] + MEMBRANE_SHARE - 1) // MEMBRANE_SHARE
-        b = 255
-        while want > px[membrane, k]:
-            if steps[k, b]:
-                take = min(want - px[membrane, k], steps[k, b])
-                px[membrane, k] += take
-                sums[membrane, k] += step_sums[k, b] * take // steps[k, b]
-            b -= 1
     return (
         px[nucleus],
         px[core],
         px[rest],
-        px[membrane],
         sums[nucleus],
         sums[core],
         sums[rest],
-        sums[membrane],
         xs,
         ys,
     )

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,13 @@ from herscope.core.errors import ModelError, UnknownModel, WeightsUnavailable, W
 
 T = TypeVar("T")
 Task = Literal["nuclei", "compartments", "hscore", "embedding", "slide"]
+ModelInputs = Literal["rgb", "hematoxylin", "hematoxylin-rgb"]
+
+INPUT_CHANNELS: Final[dict[str, int]] = {"rgb": 3, "hematoxylin": 1, "hematoxylin-rgb": 4}
+"""Channels of each input a model can take; haematoxylin comes first where there are both."""
+
+COMPARTMENT_CLASSES: Final = ("tumor", "stroma", "background", "other")
+"""Classes of every compartment model, in the order of their codes 0 to 3."""
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -113,6 +120,21 @@ class ModelCard(BaseModel):
         pattern="^[0-9a-f]{64}$",
         description="Checksum of the weights; absent without weights",
     )
+    weights_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="Checksum of the trainable weights beside them; absent without such a file",
+    )
+    format: Literal["herscope.model/1"] = Field(
+        default="herscope.model/1", description="Version of the model folder"
+    )
+    network: str | None = Field(default=None, description="Name of the architecture")
+    inputs: ModelInputs | None = Field(
+        default=None, description="What the network is given; absent without a network"
+    )
+    classes: list[str] | None = Field(
+        default=None, description="Names of the output channels in order; absent without classes"
+    )
     metrics: dict[str, float] = Field(default_factory=dict, description="Measured figures")
 
     def check_input(self, *, task: str, mpp: float) -> None:
@@ -191,4 +213,24 @@ def classical_card() -> ModelCard:
         source="herscope.segment; no weights",
         training_data="none",
         sha256=None,
+    )
+
+
+@CARDS.register("nests")
+def nests_card() -> ModelCard:
+    """Epithelial nests by the shape of nuclei, without weights."""
+    return ModelCard(
+        name="nests",
+        task="compartments",
+        summary="Epithelial nests and stroma from the width and spacing of nuclei; normal "
+        "epithelium and lymphoid tissue count as tumour.",
+        input_mpp_finest=0.1,
+        input_mpp_coarsest=1.25,
+        input_size_px=None,
+        normalisation="optical density against the slide's own white point; no stain normalisation",
+        licence="Apache-2.0",
+        source="herscope.segment.nests; no weights",
+        training_data="none; constants set by hand on four EndoNuke tiles and phantoms",
+        sha256=None,
+        metrics={"endonuke_nuclei_right_tuned_on": 0.924, "phantom_small_cells_right": 0.964},
     )

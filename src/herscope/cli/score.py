@@ -60,7 +60,8 @@ def score(
     marker
         What is stained; that of the study file when absent.
     compartments
-        none, annotations.geojson, or a folder of <slide name>.geojson.
+        none, nests (epithelial nests by the shape of nuclei), annotations.geojson, a folder of
+        <slide name>.geojson, or the folder of a compartment model.
     nuclei
         How nuclei are found.
     mpp

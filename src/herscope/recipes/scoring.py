@@ -61,7 +61,11 @@ def score(
     if marker is not None:
         values["marker"] = marker
     full = with_values(spec or ScoreSpec(), values, where="score()")
-    drawn = None if compartments in {None, "none"} else Path(str(compartments))
+    if compartments == "nests":
+        full = with_values(full, {"compartments": "nests"}, where="score()")
+    drawn = None if compartments in {None, "none", "nests"} else Path(str(compartments))
+    if drawn is not None and (drawn / "card.json").is_file():
+        drawn /= "card.json"
     if not isinstance(slide, (str, Path)):
         return score_opened(slide, full, drawn)
     with open_slide(slide, full.slide) as opened:
@@ -90,7 +94,8 @@ def score_slides(
     spec
         All parameters.
     compartments
-        ``none``, one GeoJSON file (for one slide), or a folder of ``<slide name>.geojson``.
+        ``none``, one GeoJSON file (for one slide), a folder of ``<slide name>.geojson``, the folder
+        of a compartment model, or ``nests``.
     workers
         Processes; one a core when ``None``.
     shard
@@ -107,6 +112,8 @@ def score_slides(
     from herscope.slide.find import find_slides, slide_names
 
     part = Shard.parse(shard)
+    if compartments == "nests":
+        spec = with_values(spec, {"compartments": "nests"}, where="--compartments")
     names = slide_names(find_slides(slides))
     return score_many(
         names,
@@ -188,9 +195,11 @@ def annotations_of(compartments: str, names: Mapping[Path, str]) -> dict[str, Pa
     InputError
         One file for several slides, a folder that lacks some, or no such thing.
     """
-    if compartments == "none":
+    if compartments in {"none", "nests"}:
         return {}
     given = Path(compartments)
+    if (given / "card.json").is_file():
+        return dict.fromkeys(names.values(), given / "card.json")
     if given.is_dir():
         found = {name: given / f"{name}.geojson" for name in names.values()}
         missing = [name for name, file in sorted(found.items()) if not file.is_file()]
@@ -204,8 +213,9 @@ def annotations_of(compartments: str, names: Mapping[Path, str]) -> dict[str, Pa
         return dict(found)
     if not given.is_file():
         raise InputError(
-            f"--compartments {compartments} is neither none, a GeoJSON file nor a folder",
-            hint="allowed: none, annotations.geojson, or a folder of <slide name>.geojson",
+            f"--compartments {compartments} is neither none, nests, a GeoJSON file nor a folder",
+            hint="allowed: none, nests, annotations.geojson, a folder of <slide name>.geojson, or "
+            "the folder of a compartment model",
         )
     if len(names) > 1:
         raise InputError(

@@ -16,6 +16,7 @@ from herscope.core.errors import EmptyTissue, InputError
 from herscope.core.registry import CARDS
 from herscope.core.units import Mpp
 from herscope.measure.markers import Marker
+from herscope.nn.model_file import CARD_FILE, read_model
 from herscope.score.preview import Preview, look
 from herscope.score.spec import ScoreSpec
 from herscope.segment.compartments import IGNORED, Compartments, read_compartments
@@ -93,7 +94,8 @@ def plan_slide(
     spec
         Parameters.
     compartments
-        Annotations as QuPath GeoJSON, or already read; None: all tissue is one compartment.
+        Annotations as QuPath GeoJSON, or already read; the ``card.json`` of a compartment model;
+        None: what ``spec.compartments`` says.
 
     Raises
     ------
@@ -127,15 +129,13 @@ def plan_opened(
             hint="look at it with 'herscope info'; very pale sections need [tissue] min_od lowered",
         )
     white = white_point(picture, found.background)
+    table = deconvolution_table(
+        spec.stain.vectors(), white.values, nuclear_dab_share=spec.target().nuclear_dab_share
+    )
     regions = (
         compartments
         if isinstance(compartments, Compartments)
-        else read_compartments(compartments, info.width_px, info.height_px)
-        if compartments is not None
-        else Compartments()
-    )
-    table = deconvolution_table(
-        spec.stain.vectors(), white.values, nuclear_dab_share=spec.target().nuclear_dab_share
+        else _compartments(slide, spec, compartments, tissue, white, table)
     )
     level = info.levels[grid.level]
     size = tile_size(grid, level.tile_width_px, spec.tiles)
@@ -168,6 +168,34 @@ def plan_opened(
             halo_px=math.ceil(spec.halo_um / grid.mpp) + 1,
         ),
     )
+
+
+def _compartments(
+    slide: Slide,
+    spec: ScoreSpec,
+    given: Path | None,
+    tissue: NDArray[np.bool_],
+    white: WhitePoint,
+    table: DeconvolutionTable,
+) -> Compartments:
+    """Read annotations, or find the compartments as asked."""
+    info = slide.info
+    size_px, native = (info.width_px, info.height_px), max(info.mpp_x, info.mpp_y)
+    if given is not None and given.name == CARD_FILE:
+        from herscope.segment.predicted import model_compartments
+
+        model = read_model(given.parent, task="compartments")
+        vectors = spec.stain.vectors()
+        return model_compartments(
+            model, slide.grid, slide.read, tissue, white.values, vectors, size_px, native
+        )
+    if given is not None:
+        return read_compartments(given, *size_px)
+    if spec.compartments == "nests":
+        from herscope.segment.predicted import nest_compartments
+
+        return nest_compartments(slide.grid, slide.read, tissue, table, size_px, native, spec.nests)
+    return Compartments()
 
 
 def working_grid(slide: Slide, spec: ScoreSpec) -> Grid:

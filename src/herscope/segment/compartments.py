@@ -59,7 +59,9 @@ class Compartments:
     problems
         What a person should know about the annotations.
     digest
-        Hexadecimal SHA-256 of the annotation file; empty without one.
+        Hexadecimal SHA-256 of the annotation file or of the network; empty without one.
+    source
+        Where they come from: ``annotations``, ``nests``, the name of a model, or empty.
     """
 
     regions: tuple[Region, ...] = ()
@@ -67,11 +69,12 @@ class Compartments:
     limits: tuple[Coded, ...] = ()
     problems: tuple[RegionProblem, ...] = ()
     digest: str = ""
+    source: str = ""
 
     @property
     def given(self) -> bool:
-        """Whether there are compartments at all."""
-        return bool(self.shapes)
+        """Whether there are compartments at all; a search that found none has given them."""
+        return bool(self.shapes) or bool(self.source)
 
     def codes(
         self, x: int, y: int, width: int, height: int, scale_x: float, scale_y: float
@@ -120,11 +123,16 @@ def read_compartments(path: Path, width_px: int, height_px: int) -> Compartments
         clip_regions(found, width_px, height_px),
         problems=[*problems, *notes],
         digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+        source="annotations",
     )
 
 
 def from_regions(
-    regions: Iterable[Region], *, problems: Iterable[RegionProblem] = (), digest: str = ""
+    regions: Iterable[Region],
+    *,
+    problems: Iterable[RegionProblem] = (),
+    digest: str = "",
+    source: str = "",
 ) -> Compartments:
     """Sort regions into compartments and limits."""
     kept = tuple(regions)
@@ -139,4 +147,5 @@ def from_regions(
         limits=tuple((region.geometry, 1) for region in kept if region.name in limiting),
         problems=tuple(problems),
         digest=digest,
+        source=source,
     )

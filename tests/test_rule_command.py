@@ -117,11 +117,63 @@ def test_a_whole_result_is_read_for_its_membrane_or_its_counts(rule):
     assert json.loads(out)["score"] == pytest.approx(100 * 312 / 812)
 
 
+def counted(*, cluster=99, floors=None, **counts):
+    """A result whose percentages, rounded, lie on the other side of the cut-off than its counts."""
+    found = dict.fromkeys(CLASSES, 0) | counts
+    found["none"] = 100_000 - sum(found.values())
+    largest = {"complete_intense": cluster, "intense": 4, "moderate": 5, "faint": 66}
+    membrane = {
+        **{f"{name}_percent": round(number / 1000) for name, number in found.items()},
+        "counts": found,
+        "largest_intense_cluster": cluster,
+        "largest_clusters": largest,
+    }
+    return result(membrane=membrane, her2=floors and {"floors": floors})
+
+
+def score_of(answer):
+    code, out, _ = answer
+    assert code == 0
+    return json.loads(out)["score"]
+
+
+def test_the_exact_counts_of_a_result_decide_not_its_rounded_percentages(rule):
+    above, at = counted(complete_intense=10_001), counted(complete_intense=10_000)
+    rounded = [body["membrane"]["complete_intense_percent"] for body in (above, at)]
+    assert rounded == [10, 10]
+    assert score_of(rule("her2-breast", above, "--json")) == "3+"
+    assert score_of(rule("her2-breast", at, "--json")) == "2+"
+
+
+def test_the_largest_cluster_of_a_result_decides_on_scattered_intense_cells(rule):
+    scattered, together = (counted(complete_intense=2000, cluster=n) for n in (9, 10))
+    assert score_of(rule("her2-breast", scattered, "--json")) == "0"
+    assert score_of(rule("her2-breast", together, "--json")) == "2+"
+
+
+def test_the_floors_a_slide_was_scored_with_are_kept(rule):
+    strict = {"intense_percent": 5.0, "staining_percent": 3.0}
+    body = counted(complete_intense=2000, floors=strict)
+    _, out, _ = rule("her2-breast", body, "--json")
+    block = json.loads(out)
+    assert block["score"] == "0"
+    assert block["overlay"]["name"] == "HER2-null"
+    assert block["floors"]["intense_percent"] == 5.0
+
+
+def test_a_biopsy_is_read_again_by_the_clusters_of_its_result(rule):
+    body = counted()
+    assert score_of(rule("her2-gastric-biopsy", body, "--json")) == "2+"
+    body["membrane"]["largest_clusters"]["intense"] = 5
+    assert score_of(rule("her2-gastric-biopsy", body, "--json")) == "3+"
+
+
 @pytest.mark.parametrize(
     ("marker", "document", "words"),
     [
         ("her2-breast", result(membrane=None), "no membrane percentages"),
-        ("her2-gastric-biopsy", result(membrane=WEAK), "holds nothing"),
+        ("her2-gastric-biopsy", result(membrane=WEAK), "no largest clusters"),
+        ("ish", result(membrane=WEAK), "holds nothing"),
         ("pdl1", {"compartments": {"all": {"counts": [1, 2, 3, 4]}}}, "no tumor compartment"),
         ("pdl1", {"compartments": {"tumor": {"counts": ["a", 2, 3, 4]}}}, "not integers"),
         ("er", {"compartments": {}}, "no cell counts"),

@@ -37,7 +37,8 @@ BASOLATERAL: Final = {
     "basolateral_moderate": "incomplete_moderate",
     "basolateral_weak": "incomplete_faint",
 }
-"""Part of an incomplete class that is U-shaped, and the class it is part of."""
+"""What is U-shaped among the incomplete cells, and the class it is part of as a rule; a weak U may
+have a darker patch and then lies in ``incomplete_moderate``."""
 
 SUM_TOLERANCE: Final = Fraction(1, 2)
 """Percentage points by which rounded percentages may miss 100 together."""
@@ -64,7 +65,7 @@ class MembranePercent:
     basolateral_intense, basolateral_moderate
         U-shaped cells among ``incomplete_moderate``; None when they were not told apart.
     basolateral_weak
-        U-shaped cells among ``incomplete_faint``.
+        U-shaped cells of weak intensity, among either incomplete class.
 
     Examples
     --------
@@ -251,12 +252,17 @@ def _check_keys(given: Mapping[str, Any], known: Mapping[str, str], needed: list
 
 
 def _check_parts(values: Mapping[str, Fraction], tolerance: Fraction, suffix: str) -> None:
-    for whole_name in dict.fromkeys(BASOLATERAL.values()):
-        parts = [part for part, of in BASOLATERAL.items() if of == whole_name and part in values]
-        total = sum((values[part] for part in parts), Fraction(0))
-        if total > values[whole_name] + tolerance:
+    """Refuse more U-shaped cells than their classes hold; a weak U fits either class."""
+    strong, every = ("basolateral_intense", "basolateral_moderate"), tuple(BASOLATERAL)
+    incomplete = ("incomplete_moderate", "incomplete_faint")
+    for parts, wholes in ((strong, incomplete[:1]), (every, incomplete)):
+        given = [part for part in parts if part in values]
+        total = sum((values[part] for part in given), Fraction(0))
+        limit = sum((values[whole_name] for whole_name in wholes), Fraction(0))
+        if total > limit + tolerance:
             raise InputError(
-                f"{' + '.join(part + suffix for part in parts)} is {float(total):g} % of the "
-                f"cells, more than {whole_name}{suffix} with {float(values[whole_name]):g} %",
+                f"{' + '.join(part + suffix for part in given)} is {float(total):g} % of the "
+                f"cells, more than {' + '.join(name + suffix for name in wholes)} with "
+                f"{float(limit):g} %",
                 hint="a U-shaped membrane is incomplete: count it there as well",
             )

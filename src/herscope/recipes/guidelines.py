@@ -143,7 +143,7 @@ def _of_result(marker: str, document: Mapping[str, Any]) -> dict[str, Any]:
 
     parts = document.get("compartments")
     part = (parts.get("tumor") or parts.get("all")) if isinstance(parts, Mapping) else None
-    if marker in {"ish", "her2-gastric-biopsy"}:
+    if marker == "ish":
         raise InputError(f"a result.json holds nothing that {marker} reads", hint=_HINT)
     if not isinstance(part, Mapping) or not isinstance(part.get("counts"), list):
         raise SchemaError(
@@ -160,10 +160,34 @@ def _of_result(marker: str, document: Mapping[str, Any]) -> dict[str, Any]:
             "the result holds no membrane percentages",
             hint="give the percentages themselves; see docs/howto/rule.md",
         )
-    known = [f"{name}_percent" for name in (*CLASSES, *BASOLATERAL)]
-    found = {key: membrane[key] for key in known if membrane.get(key) is not None}
-    cells = part.get("cells")
-    return found if cells is None else found | {"cells": cells}
+    if marker == "her2-gastric-biopsy":
+        return {"largest_cluster": _clusters(membrane)}
+    counts = membrane.get("counts")
+    if not isinstance(counts, Mapping):
+        known = [f"{name}_percent" for name in (*CLASSES, *BASOLATERAL)]
+        found = {key: membrane[key] for key in known if membrane.get(key) is not None}
+        cells = part.get("cells")
+        return found if cells is None else found | {"cells": cells}
+    # Counts are exact where a rounded percentage may lie on the wrong side of a cut-off.
+    her2 = document.get("her2")
+    floors = her2.get("floors") if isinstance(her2, Mapping) else None
+    read = {"counts": dict(counts), "floors": floors or {}}
+    if marker == "her2-breast":
+        read["largest_intense_cluster"] = membrane.get("largest_intense_cluster")
+    return read
+
+
+def _clusters(membrane: Mapping[str, Any]) -> dict[str, Any]:
+    from herscope.core.errors import NotComputed
+    from herscope.guidelines.her2_gastric import CLUSTERS
+
+    largest = membrane.get("largest_clusters")
+    if not isinstance(largest, Mapping) or not all(name in largest for name in CLUSTERS):
+        raise NotComputed(
+            "the result holds no largest clusters of stained cells",
+            hint="score the slide with --marker her2-gastric-biopsy",
+        )
+    return {name: largest[name] for name in CLUSTERS}
 
 
 def _tumor_cells(document: Mapping[str, Any]) -> dict[str, Any]:

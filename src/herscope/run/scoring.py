@@ -46,7 +46,7 @@ def finish(plan: Any, results: list[Any], timings_s: dict[str, float], folder: P
         scored.save(folder)
         take_pictures(slide, scored.cells, folder)
     write_cells_geojson(folder)
-    write_slide_report(folder, cuts=plan.spec.grades.values)
+    write_slide_report(folder)
 
 
 def warm() -> None:

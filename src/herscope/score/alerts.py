@@ -7,7 +7,7 @@ that a choice was made for the reader.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,12 +18,18 @@ from herscope.measure.markers import Marker
 from herscope.score.preview import Preview
 from herscope.score.result import Alert, Severity
 from herscope.segment.compartments import Compartments
+from herscope.segment.nests import NEST_ALERT
+from herscope.segment.predicted import NESTS
 from herscope.stain.white import WhitePoint
 
 OURS: Final = "herscope default"
 AUTOIHC: Final = "AutoIHC: H-scores are overestimated where tumour is under 10 % of the tissue"
 AUTOIHC_15: Final = "AutoIHC: H-scores are usually assessed where tumour exceeds 15 %"
 PDL1_100: Final = "PD-L1 22C3 manual: at least 100 viable tumour cells; used here for every marker"
+
+
+ONE_SIDED: Final = 0.15
+"""Of six real fields with less nest than this, or less stroma, five were wrong (nests.md)."""
 
 
 class AlertSpec(Spec):
@@ -84,7 +90,7 @@ class Facts:
     background_od: float | None
 
 
-def find_alerts(facts: Facts, spec: AlertSpec) -> list[Alert]:
+def find_alerts(facts: Facts, spec: AlertSpec, more: Iterable[Alert] = ()) -> list[Alert]:
     """Run every check; errors first, then warnings, then notes.
 
     Parameters
@@ -93,13 +99,15 @@ def find_alerts(facts: Facts, spec: AlertSpec) -> list[Alert]:
         The slide's facts.
     spec
         The limits.
+    more
+        Alerts of others, put in their place.
     """
-    found = [*_stain(facts, spec), *_tissue(facts, spec), *_scale(facts), *_choices(facts)]
+    found = [*_stain(facts, spec), *_tissue(facts, spec), *_scale(facts), *_choices(facts), *more]
     rank = {"error": 0, "warning": 1, "note": 2}
-    return sorted(found, key=lambda alert: rank[alert.severity])
+    return sorted(found, key=lambda one: rank[one.severity])
 
 
-def _alert(
+def alert(
     code: str,
     severity: Severity,
     message: str,
@@ -107,6 +115,7 @@ def _alert(
     limit: float | str | None = None,
     source: str = OURS,
 ) -> Alert:
+    """Make an alert; numbers are rounded for reading."""
     shown = round(value, 4) if isinstance(value, float) else value
     return Alert(
         code=code, severity=severity, message=message, value=shown, limit=limit, source=source
@@ -117,7 +126,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
     look = facts.preview
     pink = round(look.evidence.get("pink", 0.0), 3)
     if look.kind == "he":
-        yield _alert(
+        yield alert(
             "looks-like-he",
             "error",
             "This looks like H&E, not IHC: the second stain is pink. DAB numbers mean nothing.",
@@ -125,7 +134,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             "IHC stays below 0.125",
         )
     elif look.kind == "fluorescence":
-        yield _alert(
+        yield alert(
             "looks-like-fluorescence",
             "error",
             "The background is dark: fluorescence, a mask or a drawing, not a bright-field slide.",
@@ -133,7 +142,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             0.55,
         )
     elif look.kind == "unstained":
-        yield _alert(
+        yield alert(
             "unstained",
             "error",
             "Hardly a pixel is stained; neither counterstain nor DAB can be measured.",
@@ -141,7 +150,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             0.01,
         )
     elif look.evidence.get("blue", 1.0) < spec.counterstain and _unusual(look) > spec.unusual:
-        yield _alert(
+        yield alert(
             "stain-vectors",
             "warning",
             "Most stained pixels are neither blue nor brown: the stains' colours do not fit the "
@@ -150,7 +159,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             spec.unusual,
         )
     elif look.evidence.get("blue", 1.0) < spec.counterstain:
-        yield _alert(
+        yield alert(
             "no-counterstain",
             "warning",
             "No haematoxylin counterstain is seen: unstained nuclei are missed and the share of "
@@ -159,7 +168,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             spec.counterstain,
         )
     if facts.stain_angle_deg is not None and facts.stain_angle_deg > spec.stain_angle_deg:
-        yield _alert(
+        yield alert(
             "stain-vectors",
             "warning",
             "The slide's own stain colours are far from the vectors in use; consider vectors "
@@ -168,7 +177,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             spec.stain_angle_deg,
         )
     if look.saturated is not None and look.saturated > spec.saturated:
-        yield _alert(
+        yield alert(
             "dab-saturation",
             "warning",
             "Some stain is too dark for the camera: optical density is cut off and strong grades "
@@ -177,7 +186,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             spec.saturated,
         )
     if facts.background_od is not None and facts.background_od > spec.background_od:
-        yield _alert(
+        yield alert(
             "background-dab",
             "warning",
             "There is brown between the cells: unspecific staining raises every grade.",
@@ -185,7 +194,7 @@ def _stain(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             spec.background_od,
         )
     if look.out_of_focus is not None and look.out_of_focus > spec.out_of_focus:
-        yield _alert(
+        yield alert(
             "out-of-focus",
             "warning",
             f"Out of focus in {look.out_of_focus:.0%} of {look.focus_windows} windows looked at; "
@@ -203,7 +212,7 @@ def _unusual(look: Preview) -> float:
 def _tissue(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
     for name, cells in facts.cells.items():
         if cells == 0:
-            yield _alert(
+            yield alert(
                 f"empty-{name}",
                 "warning",
                 f"No cell in compartment {name}: its scores are not computed.",
@@ -212,7 +221,7 @@ def _tissue(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
             )
     read = "tumor" if facts.compartments.given else "all"
     if 0 < facts.cells[read] < spec.min_cells:
-        yield _alert(
+        yield alert(
             "few-cells",
             "warning",
             f"Only {facts.cells[read]} evaluable cells in compartment {read}.",
@@ -223,7 +232,7 @@ def _tissue(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
     if facts.compartments.given and facts.tissue_px["all"]:
         share = facts.tissue_px["tumor"] / facts.tissue_px["all"]
         if share < spec.tumor_warning:
-            yield _alert(
+            yield alert(
                 "little-tumor",
                 "warning",
                 f"Tumour is {share:.1%} of the tissue; H-scores tend to be too high.",
@@ -232,7 +241,7 @@ def _tissue(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
                 AUTOIHC,
             )
         elif share < spec.tumor_note:
-            yield _alert(
+            yield alert(
                 "little-tumor",
                 "note",
                 f"Tumour is {share:.1%} of the tissue.",
@@ -244,21 +253,21 @@ def _tissue(facts: Facts, spec: AlertSpec) -> Iterator[Alert]:
 
 def _scale(facts: Facts) -> Iterator[Alert]:
     if facts.mpp_source.startswith("objective"):
-        yield _alert(
+        yield alert(
             "mpp-guessed",
             "warning",
             f"The file states no resolution; {facts.mpp:.4g} µm/px was guessed from its objective.",
             facts.mpp,
         )
     elif facts.mpp_source.startswith(("stated", "override")):
-        yield _alert(
+        yield alert(
             "mpp-stated",
             "note",
             f"The resolution, {facts.mpp:.4g} µm/px, was stated by the user, not by the file.",
             facts.mpp,
         )
     if facts.working_mpp > facts.asked_mpp * 1.1:
-        yield _alert(
+        yield alert(
             "coarse",
             "warning",
             f"Scored at {facts.working_mpp:.3g} µm/px, coarser than the {facts.asked_mpp:.3g} "
@@ -270,27 +279,41 @@ def _scale(facts: Facts) -> Iterator[Alert]:
 
 def _choices(facts: Facts) -> Iterator[Alert]:
     if not facts.white.measured:
-        yield _alert(
+        yield alert(
             "white-point-assumed",
             "note",
             "No clean glass in the picture; the brightest light stands for the white point.",
             min(facts.white.values),
         )
     if facts.icc.startswith(("unusable", "present")):
-        yield _alert("icc", "note", f"Colour profile {facts.icc}.", facts.icc)
+        yield alert("icc", "note", f"Colour profile {facts.icc}.", facts.icc)
     if not facts.compartments.given:
-        yield _alert(
+        yield alert(
             "no-compartments",
             "note",
             "No compartments were given: tumour, stroma and normal cells are scored together.",
         )
+    elif facts.compartments.source == NESTS:
+        yield alert(NESTS, "warning", f"The {NEST_ALERT}.")
+        nest, stroma = facts.tissue_px["tumor"], facts.tissue_px["stroma"]
+        share = nest / max(nest + stroma, 1)
+        if not ONE_SIDED <= share <= 1 - ONE_SIDED:
+            yield alert(
+                "nests-one-sided",
+                "error",
+                f"{share:.0%} of the tissue was taken for epithelial nests. On most real fields "
+                "with so little or so much the nests were wrong: give annotations.",
+                share,
+                ONE_SIDED,
+            )
+    elif facts.compartments.source not in {"", "annotations"}:
+        yield alert(
+            "predicted-compartments",
+            "note",
+            f"The compartments were predicted by the model {facts.compartments.source}; look at "
+            "the regions before using the numbers.",
+            facts.compartments.source,
+        )
     for problem in facts.compartments.problems:
         severity: Severity = "warning" if problem.severity == "warning" else "note"
-        yield _alert(f"regions-{problem.code}", severity, problem.message)
-    if facts.marker.target == "membrane":
-        yield _alert(
-            "membrane-completeness",
-            "note",
-            "Graded on membrane intensity alone, which reads thin strong membranes too low; "
-            "completeness is not measured, so no guideline score is derived.",
-        )
+        yield alert(f"regions-{problem.code}", severity, problem.message)

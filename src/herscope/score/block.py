@@ -14,14 +14,17 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from herscope.measure.completeness import UNSEEN
 from herscope.measure.intensity import CellMeasures, count_pixels, grade, measure_cells
+from herscope.measure.membrane import Membranes, measure_membranes
 from herscope.segment.cells import expand_nuclei
 from herscope.segment.compartments import IGNORED, N_CODES
+from herscope.segment.interiors import Interiors, find_interiors
 from herscope.segment.nuclei import Labels, segment_nuclei
 from herscope.segment.outlines import outlines
 from herscope.slide.grid import Grid
 from herscope.slide.protocol import Rgb
-from herscope.stain.deconvolve import deconvolve, nuclear_signal
+from herscope.stain.deconvolve import Stains, deconvolve, nuclear_signal
 from herscope.tiles import Block, Rect
 
 if TYPE_CHECKING:
@@ -34,7 +37,11 @@ N_ROWS: Final = N_CODES + 1
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Columns of a cell table, one entry a cell; see :mod:`herscope.score.tables`."""
+    """Columns of a cell table, one entry a cell; see :mod:`herscope.score.tables`.
+
+    ``sectors`` (n, 32) and ``radius`` (n, 32; 1/16 working pixels from ``centre``, x and y in
+    working pixels) belong to membrane markers; for others they have no columns.
+    """
 
     seed_x: NDArray[np.int64]
     seed_y: NDArray[np.int64]
@@ -47,7 +54,10 @@ class Cells:
     od: NDArray[np.float64]
     nucleus_od: NDArray[np.float64]
     cytoplasm_od: NDArray[np.float64]
-    membrane_od: NDArray[np.float64]
+    by_rim: NDArray[np.bool_]
+    sectors: NDArray[np.int16]
+    radius: NDArray[np.int32]
+    centre: NDArray[np.int64]
     nucleus: NDArray[np.object_]
     cell: NDArray[np.object_]
 
@@ -87,21 +97,80 @@ def score_block(plan: SlidePlan, block: Block, rgb: Rgb, read_s: float = 0.0) ->
     stains = deconvolve(rgb, plan.table)
     clock.lap("deconvolve")
     codes = plan.codes(area)
-    nuclei = segment_nuclei(
-        nuclear_signal(stains), grid.mpp, spec.nuclei, contrast_od=plan.preview.contrast_od
-    )
+    found = _find_cells(plan, stains)
     clock.lap("nuclei")
-    cells = expand_nuclei(nuclei.labels, grid.mpp, spec.cells)
+    cells = expand_nuclei(found.labels, grid.mpp, spec.cells)
     _clear_outside(cells, area, grid)
     clock.lap("cells")
-    measured = measure_cells(nuclei.labels, cells, stains.dab, len(nuclei.seeds))
+    measured = measure_cells(found.labels, cells, stains.dab, len(found.seeds))
     # The pixels that are graded: the nuclei of a nuclear marker, otherwise the whole cells.
-    graded = nuclei.labels if plan.marker.target == "nucleus" else cells
+    graded = found.labels if plan.marker.target == "nucleus" else cells
     histograms, tissue_px, tiles = _count_tiles(block, stains.dab, graded, cells, codes)
     clock.lap("measure")
-    table = _own_cells(plan, block, nuclei.labels, nuclei.seeds, cells, codes, measured)
+    centres = _centres(found, measured)
+    own = _own(block, found.seeds)
+    membranes = _membranes(plan, block, found, centres, own, stains.dab)
+    clock.lap("membrane")
+    table = _own_cells(plan, block, found, cells, codes, measured, centres, own, membranes)
     clock.lap("outlines")
     return BlockResult(block.index, tiles, tissue_px, histograms, table, clock.seconds)
+
+
+def _find_cells(plan: SlidePlan, stains: Stains) -> Interiors:
+    """Find nuclei; where the membranes are stained, also the cells that only their rim shows."""
+    spec, mpp = plan.spec, plan.grid.mpp
+    nuclei = segment_nuclei(
+        nuclear_signal(stains), mpp, spec.nuclei, contrast_od=plan.preview.contrast_od
+    )
+    if plan.marker.target == "membrane":
+        return find_interiors(stains.dab, nuclei, mpp, spec.interiors)
+    return Interiors(nuclei.labels, nuclei.seeds, np.zeros(len(nuclei.seeds), np.bool_))
+
+
+def _centres(found: Interiors, measured: CellMeasures) -> NDArray[np.int32]:
+    """(n, 2) y, x from which a cell is seen: its nucleus' centroid, or its seed if that is out."""
+    y = (measured.y_sum // measured.nucleus_px).astype(np.int32)
+    x = (measured.x_sum // measured.nucleus_px).astype(np.int32)
+    inside = found.labels[y, x] == np.arange(1, len(y) + 1)
+    return np.where(inside[:, None], np.stack([y, x], axis=1), found.seeds)
+
+
+def _own(block: Block, seeds: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(n,) cells whose seed lies in the block's core."""
+    core, origin = block.core, block.read
+    y, x = (seeds[:, axis].astype(np.int64) for axis in (0, 1))
+    own = (x + origin.x >= core.x) & (x + origin.x < core.x + core.width)
+    own &= (y + origin.y >= core.y) & (y + origin.y < core.y + core.height)
+    return np.asarray(own)
+
+
+def _membranes(
+    plan: SlidePlan,
+    block: Block,
+    found: Interiors,
+    centres: NDArray[np.int32],
+    own: NDArray[np.bool_],
+    dab: NDArray[np.int16],
+) -> Membranes | None:
+    if plan.marker.target != "membrane":
+        return None
+    grid, area, spec = plan.grid, block.read, plan.spec
+    return measure_membranes(
+        found.labels,
+        centres,
+        dab,
+        grid.mpp,
+        spec.membrane,
+        by_rim=found.by_rim,
+        wanted=own,
+        max_radius_um=2 * max(spec.nuclei.max_radius_um, spec.interiors.max_radius_um),
+        on_slide=(
+            max(0, -area.y),
+            max(0, -area.x),
+            min(area.height, grid.height_px - area.y),
+            min(area.width, grid.width_px - area.x),
+        ),
+    )
 
 
 def _clear_outside(cells: Labels, area: Rect, grid: Grid) -> None:
@@ -154,48 +223,61 @@ def _count_tiles(
 def _own_cells(
     plan: SlidePlan,
     block: Block,
-    nuclei: Labels,
-    seeds: NDArray[np.int32],
+    found: Interiors,
     cells: Labels,
     codes: NDArray[np.uint8],
     measured: CellMeasures,
+    centres: NDArray[np.int32],
+    own: NDArray[np.bool_],
+    membranes: Membranes | None,
 ) -> Cells:
-    core, origin, grid = block.core, block.read, plan.grid
-    seed_y, seed_x = (seeds[:, axis].astype(np.int64) for axis in (0, 1))
-    gx, gy = seed_x + origin.x, seed_y + origin.y
-    own = (gx >= core.x) & (gx < core.x + core.width)
-    own &= (gy >= core.y) & (gy < core.y + core.height)
+    origin, grid = block.read, plan.grid
     # Centroids on the slide from whole-number sums: the same bits in every block.
     x = (measured.x_sum + origin.x * measured.nucleus_px) / measured.nucleus_px
     y = (measured.y_sum + origin.y * measured.nucleus_px) / measured.nucleus_px
     code = codes[np.floor(y + 0.5).astype(int) - origin.y, np.floor(x + 0.5).astype(int) - origin.x]
-    own &= code < IGNORED
+    kept = code[own] < IGNORED
+    wanted = np.flatnonzero(own)[kept]
     # A cell without cytoplasm (walled in by its neighbours) is graded on its nucleus.
     part = np.where(measured.cytoplasm_px > 0, 1, 0)
     nucleus_od = measured.od("nucleus")
     cytoplasm_od = np.where(part, measured.od("cytoplasm"), nucleus_od)
-    membrane_od = np.where(part, measured.od("membrane"), nucleus_od)
-    od = {"nucleus": nucleus_od, "cytoplasm": cytoplasm_od, "membrane": membrane_od}[
-        plan.marker.target
-    ]
-    wanted = np.flatnonzero(own)
+    if membranes is None:
+        od = (nucleus_od if plan.marker.target == "nucleus" else cytoplasm_od)[wanted]
+        sectors, radius = np.zeros((len(od), 0), np.int16), np.zeros((len(od), 0), np.int32)
+    else:
+        sectors, radius = membranes.sectors[kept], membranes.radius[kept]
+        od = _membrane_od(sectors, cytoplasm_od[wanted])
+        cytoplasm_od[wanted] = membranes.cytoplasm[kept] / 1000  # without the membrane
+    seed = found.seeds[wanted].astype(np.int64)
     labels = (wanted + 1).astype(np.int32)
     return Cells(
-        seed_x=gx[own],
-        seed_y=gy[own],
-        x=x[own] + 0.5,  # a pixel's place is its centre
-        y=y[own] + 0.5,
-        nucleus_px=measured.nucleus_px[own],
-        cell_px=(measured.nucleus_px + measured.cytoplasm_px)[own],
-        code=code[own],
-        grade=grade(od[own], plan.spec.grades),
-        od=od[own],
-        nucleus_od=nucleus_od[own],
-        cytoplasm_od=cytoplasm_od[own],
-        membrane_od=membrane_od[own],
-        nucleus=_wkb(nuclei, seeds, labels, origin, grid),
-        cell=_wkb(cells, seeds, labels, origin, grid),
+        seed_x=seed[:, 1] + origin.x,
+        seed_y=seed[:, 0] + origin.y,
+        x=x[wanted] + 0.5,  # a pixel's place is its centre
+        y=y[wanted] + 0.5,
+        nucleus_px=measured.nucleus_px[wanted],
+        cell_px=(measured.nucleus_px + measured.cytoplasm_px)[wanted],
+        code=code[wanted],
+        grade=grade(od, plan.spec.grading),
+        od=od,
+        nucleus_od=nucleus_od[wanted],
+        cytoplasm_od=cytoplasm_od[wanted],
+        by_rim=found.by_rim[wanted],
+        sectors=sectors,
+        radius=radius,
+        centre=centres[wanted][:, ::-1] + np.array([origin.x, origin.y], np.int64),
+        nucleus=_wkb(found.labels, found.seeds, labels, origin, grid),
+        cell=_wkb(cells, found.seeds, labels, origin, grid),
     )
+
+
+def _membrane_od(sectors: NDArray[np.int16], otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the seen sectors; a cell of which nothing was seen takes ``otherwise``."""
+    seen = sectors != UNSEEN
+    count = seen.sum(axis=1)
+    total = np.where(seen, sectors, 0).sum(axis=1, dtype=np.int64)
+    return np.where(count > 0, total / np.maximum(1000 * count, 1), otherwise)
 
 
 def _wkb(

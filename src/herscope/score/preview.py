@@ -35,13 +35,15 @@ class Preview:
     """What the first look found.
 
     ``out_of_focus`` and ``saturated`` are fractions (of judged windows, of stained pixels; None
-    when nothing could be judged); ``kind`` and ``evidence`` say what the stain looks like;
-    ``estimate`` holds the slide's own stain vectors, ``contrast_od`` the contrast of its nuclei.
+    when nothing could be judged), ``sharpness`` the focus measure that a quarter of the judged
+    windows exceed; ``kind`` and ``evidence`` say what the stain looks like; ``estimate`` holds the
+    slide's own stain vectors, ``contrast_od`` the contrast of its nuclei.
     """
 
     windows: int
     focus_windows: int
     out_of_focus: float | None
+    sharpness: float | None
     saturated: float | None
     kind: Kind
     evidence: dict[str, float]
@@ -139,6 +141,7 @@ def look(
             if sharpness
             else None
         ),
+        sharpness=float(np.percentile(sharpness, 75)) if sharpness else None,
         saturated=saturated / counted if counted else None,
         kind=likeness.kind,
         evidence=dict(likeness.evidence),

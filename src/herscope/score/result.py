@@ -127,6 +127,95 @@ class Reading(Document):
     comment: str
 
 
+class Cutoffs(Document):
+    """DAB optical densities at which the grades 1+, 2+ and 3+ begin, and the name of their set."""
+
+    profile: str
+    od: tuple[float, float, float]
+
+
+class Membrane(Document):
+    """Membrane staining of the evaluable cells of one compartment.
+
+    ``counts`` are cells by class, the U-shaped (basolateral or lateral) being part of the
+    incomplete ones; every percentage is derived from them and is None without an evaluable cell.
+    ``pcms_percent`` is the percentage of cells with complete membrane staining, of any intensity;
+    ``mean_completeness_percent`` the mean stained circumference at the three cut-offs;
+    ``largest_intense_cluster`` and ``largest_clusters`` count contiguous cells: intense complete
+    ones, and for each grade those at least that strongly stained in a pattern that counts.
+    ``ci95`` has the sampling interval of each percentage, ``ci95_settings`` one that also admits
+    other cut-offs and stain vectors. ``shares`` says how much of a membrane the classes ask for.
+    """
+
+    compartment: CompartmentName
+    cells: int
+    not_evaluable: int
+    without_nucleus: int
+    counts: dict[str, int]
+    complete_intense_percent: float | None
+    complete_moderate_percent: float | None
+    complete_weak_percent: float | None
+    incomplete_moderate_percent: float | None
+    incomplete_faint_percent: float | None
+    none_percent: float | None
+    basolateral_intense_percent: float | None
+    basolateral_moderate_percent: float | None
+    basolateral_weak_percent: float | None
+    pcms_percent: float | None
+    mean_completeness_percent: tuple[float, float, float] | None
+    largest_intense_cluster: int
+    largest_clusters: dict[str, int]
+    ci95: dict[str, Ci95]
+    ci95_settings: dict[str, Ci95]
+    ci95_method: str
+    shares: dict[str, float]
+
+
+class Her2Overlay(Document):
+    """A treatment category beside the score, with its own source."""
+
+    name: str
+    text: str
+    source: str
+
+
+class Her2Alternative(Document):
+    """The score by a mapping from H-score and PCMS, for comparison with the rule's."""
+
+    score: str
+    h_score: float
+    pcms_percent: float
+    mapping: str
+    source: str
+
+
+class Her2(Document):
+    """The HER2 score, the rule that fired and how sure it is.
+
+    ``probability`` is the share of resamples that give each score, with the cells' sampling, the
+    cut-offs and the stain vectors varied; ``borderline`` says that it should be read twice.
+    """
+
+    marker: str
+    score: str
+    status: str
+    rule: str
+    rule_text: str
+    guideline: str
+    source: str
+    overlay: Her2Overlay | None
+    probability: dict[str, float] | None
+    probability_method: str
+    borderline: bool
+    distance_to_cutoff: float | None
+    distance_to_floor: float | None
+    next_rule: str
+    comment: str
+    inputs: dict[str, Any]
+    floors: dict[str, Any]
+    alternative: Her2Alternative | None = None
+
+
 class Alert(Document):
     """Something a reader must know before using the numbers."""
 
@@ -167,11 +256,12 @@ class SlideResult(Document):
     marker: str
     slide: SlideFacts
     stains: StainFacts
+    cutoffs: Cutoffs | None = None
     compartments: dict[CompartmentName, Compartment]
     cellularity: Cellularity
     reading: Reading | None
-    membrane: dict[str, float | None] | None = None
-    her2: dict[str, Any] | None = None
+    membrane: Membrane | None = None
+    her2: Her2 | None = None
     alerts: list[Alert]
     provenance: Provenance
 

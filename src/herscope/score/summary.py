@@ -21,6 +21,8 @@ from herscope.guidelines.ki67 import ki67_reading
 from herscope.measure.intensity import grade_counts
 from herscope.score.alerts import Facts, find_alerts
 from herscope.score.block import BETWEEN_CELLS, BlockResult, Cells
+from herscope.score.her2.alerts import membrane_alerts
+from herscope.score.her2.membranes import MembraneRead, read_membranes
 from herscope.score.plan import NUCLEI_MODEL, SlidePlan
 from herscope.score.result import (
     Alert,
@@ -28,6 +30,7 @@ from herscope.score.result import (
     Cellularity,
     Compartment,
     CompartmentName,
+    Cutoffs,
     HScore,
     Percent,
     PixelHScore,
@@ -110,19 +113,28 @@ def summarise(
     names: list[CompartmentName] = ["tumor", "stroma"] if plan.compartments.given else []
     names.append("all")
     compartments = {name: _compartment(plan, totals, CODES_OF[name]) for name in names}
+    where: CompartmentName = "tumor" if plan.compartments.given else "all"
+    membranes = None
+    if plan.marker.target == "membrane":
+        mine = np.isin(totals.cells.code, CODES_OF[where])
+        value = compartments[where].h_score.value
+        membranes = read_membranes(plan, totals.cells, where, mine, value)
     return SlideResult(
         marker=plan.marker.name,
         slide=_slide_facts(plan, sha256),
         stains=_stain_facts(plan),
+        cutoffs=Cutoffs(profile=plan.spec.grading.profile, od=plan.spec.grading.values),
         compartments=compartments,
         cellularity=_cellularity(plan, totals, compartments),
         reading=_reading(plan, compartments),
-        alerts=_alerts(plan, totals, compartments),
+        membrane=None if membranes is None else membranes.membrane,
+        her2=None if membranes is None else membranes.her2,
+        alerts=_alerts(plan, totals, compartments, membranes),
         provenance=Provenance(
             herscope=herscope.__version__,
             spec_fingerprint=plan.spec.fingerprint(*filter(None, [plan.compartments.digest])),
             tile=TileFacts(**asdict(plan.tile)),
-            models={"nuclei": NUCLEI_MODEL},
+            models=_models(plan),
             timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
         ),
     )
@@ -133,7 +145,7 @@ def _compartment(plan: SlidePlan, totals: Totals, codes: tuple[int, ...]) -> Com
     mine = np.isin(cells.code, codes)
     counts = [int(n) for n in np.bincount(cells.grade[mine], minlength=4)]
     histogram = totals.histograms[list(codes)].sum(axis=0)
-    pixels = [int(n) for n in grade_counts(histogram, spec.grades)]
+    pixels = [int(n) for n in grade_counts(histogram, spec.grading)]
     area_px = int(totals.tissue_px[list(codes)].sum())
     value = h_score(counts)
     positive = 100 * sum(counts[1:]) / sum(counts) if value is not None else None
@@ -158,6 +170,12 @@ def _compartment(plan: SlidePlan, totals: Totals, codes: tuple[int, ...]) -> Com
         allred=total,
         od_histogram=[int(n) for n in histogram],
     )
+
+
+def _models(plan: SlidePlan) -> dict[str, str]:
+    named = {"nuclei": NUCLEI_MODEL}
+    source = plan.compartments.source
+    return named | ({"compartments": source} if source not in {"", "annotations"} else {})
 
 
 def _px_um2(plan: SlidePlan) -> float:
@@ -252,7 +270,10 @@ def _reading(plan: SlidePlan, found: dict[CompartmentName, Compartment]) -> Read
 
 
 def _alerts(
-    plan: SlidePlan, totals: Totals, found: dict[CompartmentName, Compartment]
+    plan: SlidePlan,
+    totals: Totals,
+    found: dict[CompartmentName, Compartment],
+    membranes: MembraneRead | None,
 ) -> list[Alert]:
     between = totals.histograms[BETWEEN_CELLS]
     # Between the cells of a nuclear marker nothing is brown; around cells that are stained outside
@@ -276,4 +297,12 @@ def _alerts(
         },
         background_od=float(level) / 100 if between.sum() else None,
     )
-    return find_alerts(facts, plan.spec.alerts)
+    if membranes is None:
+        return find_alerts(facts, plan.spec.alerts)
+    more = membrane_alerts(
+        membranes,
+        working_mpp=facts.working_mpp,
+        separated=plan.compartments.given,
+        sharpness=plan.preview.sharpness,
+    )
+    return find_alerts(facts, plan.spec.alerts, more)

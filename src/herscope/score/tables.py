@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from herscope.measure.completeness import MEMBRANE_CLASSES, SECTORS
 from herscope.measure.intensity import grade_counts
-from herscope.score.block import BlockResult
+from herscope.score.block import BlockResult, Cells
+from herscope.score.her2.membranes import classify_cells
 from herscope.score.summary import Totals
 from herscope.segment.compartments import CODE_NAMES, N_CODES
 
@@ -29,8 +31,8 @@ def cell_table(plan: SlidePlan, totals: Totals) -> pa.Table:
     pyarrow.Table
         ``x_um``, ``y_um`` (nucleus centroid), ``area_um2`` (cell), ``nucleus_area_um2``,
         ``compartment`` (tumor, stroma, other), ``grade`` (0 to 3), ``od`` (the graded DAB optical
-        density), ``nucleus_od``, ``cytoplasm_od``, ``membrane_od``, and ``nucleus`` and ``cell`` as
-        WKB polygons in level-0 pixels (GeoParquet).
+        density), ``nucleus_od``, ``cytoplasm_od``, and ``nucleus`` and ``cell`` as WKB polygons in
+        level-0 pixels (GeoParquet); for membrane markers also those of :func:`_membrane_columns`.
     """
     grid, info, cells = plan.grid, plan.info, totals.cells
     um_x, um_y = grid.scale_x * info.mpp_x, grid.scale_y * info.mpp_y
@@ -47,7 +49,7 @@ def cell_table(plan: SlidePlan, totals: Totals) -> pa.Table:
         "od": pa.array(cells.od.astype(np.float32)),
         "nucleus_od": pa.array(cells.nucleus_od.astype(np.float32)),
         "cytoplasm_od": pa.array(cells.cytoplasm_od.astype(np.float32)),
-        "membrane_od": pa.array(cells.membrane_od.astype(np.float32)),
+        **(_membrane_columns(plan, cells) if plan.marker.target == "membrane" else {}),
         "nucleus": pa.array(cells.nucleus, pa.binary()),
         "cell": pa.array(cells.cell, pa.binary()),
     }
@@ -58,6 +60,33 @@ def cell_table(plan: SlidePlan, totals: Totals) -> pa.Table:
         "columns": {"cell": geometry, "nucleus": geometry},
     }
     return pa.table(columns).replace_schema_metadata({"geo": json.dumps(meta)})
+
+
+def _membrane_columns(plan: SlidePlan, cells: Cells) -> dict[str, Any]:
+    """Columns of the membrane.
+
+    ``sectors`` (32 milli-OD above the cytoplasm, -32768 where unseen), ``radius_um`` (32 distances
+    of the membrane from ``centre_x_um``, ``centre_y_um``), ``completeness_1`` to ``_3`` (share at
+    the three cut-offs, NaN when nothing was seen), ``membrane_class``, ``u_shaped`` and
+    ``found_by`` (nucleus or rim).
+    """
+    grid, info = plan.grid, plan.info
+    classes, counts = classify_cells(plan.spec, cells)
+    names = pa.array([*MEMBRANE_CLASSES, "not_evaluable"])
+    shares = counts.shares()
+    radius = (cells.radius * (grid.mpp / 16)).astype(np.float32)
+    return {
+        "sectors": pa.FixedSizeListArray.from_arrays(pa.array(cells.sectors.ravel()), SECTORS),
+        "radius_um": pa.FixedSizeListArray.from_arrays(pa.array(radius.ravel()), SECTORS),
+        "centre_x_um": pa.array((cells.centre[:, 0] + 0.5) * grid.scale_x * info.mpp_x),
+        "centre_y_um": pa.array((cells.centre[:, 1] + 0.5) * grid.scale_y * info.mpp_y),
+        **{f"completeness_{k + 1}": pa.array(shares[:, k]) for k in range(3)},
+        "membrane_class": pa.DictionaryArray.from_arrays(pa.array(classes.code), names).cast(
+            pa.string()
+        ),
+        "u_shaped": pa.array(classes.u_shaped),
+        "found_by": pa.array(np.where(cells.by_rim, "rim", "nucleus").astype(object), pa.string()),
+    }
 
 
 def tile_table(plan: SlidePlan, results: Sequence[BlockResult], totals: Totals) -> pa.Table:
@@ -103,7 +132,7 @@ def tile_table(plan: SlidePlan, results: Sequence[BlockResult], totals: Totals) 
                 histograms.append(result.histograms[i, codes].sum(axis=0))
     n = np.array(graded, np.int64).reshape(-1, 4)
     h = np.array(histograms, np.int64).reshape(-1, 256)
-    p = grade_counts(h, plan.spec.grades)
+    p = grade_counts(h, plan.spec.grading)
     table: dict[str, Any] = dict(columns)
     table["area_um2"] = np.array(columns["tissue_px"], np.float64) * um2
     table |= {f"n{g}": n[:, g] for g in range(4)} | {f"p{g}": p[:, g] for g in range(4)}

@@ -44,6 +44,7 @@ __all__ = [
     "ResamplingSpec",
     "assign_blocks",
     "block_bootstrap_ratio",
+    "choose_blocks",
     "spatial_interval",
     "spatial_intervals",
     "wilson_interval",
@@ -228,7 +229,7 @@ def spatial_intervals(
     if len(out) == len(weights):
         return out
     generator = np.random.Generator(np.random.PCG64(spec.seed))
-    index, blocks, edge_um = _blocks_enough(x, y, spec)
+    index, blocks, edge_um = choose_blocks(x, y, spec)
     if blocks >= spec.min_blocks:
         table = np.bincount(index * n_grades + grades, minlength=blocks * n_grades)
         sums = resampled_sums(table.reshape(blocks, n_grades), spec.n_resamples, generator)
@@ -252,10 +253,36 @@ def spatial_intervals(
     return {name: out[name] for name in weights}
 
 
-def _blocks_enough(
-    x: NDArray[np.float64], y: NDArray[np.float64], spec: ResamplingSpec
+def choose_blocks(
+    x_um: ArrayLike, y_um: ArrayLike, spec: ResamplingSpec
 ) -> tuple[NDArray[np.int64], int, float]:
-    """Find the block size: larger while there are plenty of blocks, smaller while too few."""
+    """Find the block size: larger while there are plenty of blocks, smaller while too few.
+
+    Parameters
+    ----------
+    x_um, y_um
+        (cells,) positions in µm from the slide's corner.
+    spec
+        Where the search starts and ends.
+
+    Returns
+    -------
+    tuple
+        (cells,) block of each cell, the occupied blocks, and their edge in µm. Fewer blocks than
+        ``spec.min_blocks`` mean that there is too little tissue to resample blocks.
+
+    Raises
+    ------
+    InputError
+        When positions are not finite or differ in length.
+
+    Examples
+    --------
+    >>> x, y = np.meshgrid(np.arange(5, 3000, 10.0), np.arange(5, 3000, 10.0))
+    >>> choose_blocks(x.ravel(), y.ravel(), ResamplingSpec())[1:]
+    (36, 500.0)
+    """
+    x, y = _positions(x_um, y_um)
     edge_um = spec.edge_um
     index, blocks = assign_blocks(x, y, edge_um)
     while blocks < spec.min_blocks and edge_um / 2 >= spec.min_edge_um:

@@ -5,6 +5,7 @@ they need is imported when they run.
 """
 
 from herscope.recipes.agreement import agree
+from herscope.recipes.calibration import calibrate
 from herscope.recipes.classification import classify
 from herscope.recipes.guidelines import rule
 from herscope.recipes.reports import report
@@ -22,6 +23,7 @@ from herscope.recipes.survival import survive
 __all__ = [
     "agree",
     "annotations_of",
+    "calibrate",
     "classify",
     "demo",
     "info",

@@ -17,17 +17,22 @@ from herscope.core.errors import HerscopeError
 from herscope.core.store import write_parquet, write_text
 from herscope.report import charts, figures
 from herscope.report.folder import load_json, load_overview, load_result, slide_folders
+from herscope.report.her2 import percent_words
 from herscope.report.html import environment, uri
 from herscope.report.palette import COMPARTMENTS, marker_words, percent_first
 from herscope.score.result import SlideResult
 
 PARTS = tuple(COMPARTMENTS)
 TEXT = ("error", "message", "hint", "stage", "mpp_source", "reading_category",
-        "her2_score", "her2_status", "herscope", "spec_fingerprint")  # fmt: skip
+        "her2_score", "her2_status", "her2_rule", "her2_borderline",
+        "herscope", "spec_fingerprint")  # fmt: skip
 PART_INTEGERS = ("cells", "n0", "n1", "n2", "n3",
                  "allred_proportion", "allred_intensity", "allred_total")  # fmt: skip
 PART_FLOATS = ("area_mm2", "h_score", "h_score_low", "h_score_high", "positive_percent",
                "positive_percent_low", "positive_percent_high", "h_score_pixel")  # fmt: skip
+MEMBRANE = ("complete_intense_percent", "complete_moderate_percent", "complete_weak_percent",
+            "incomplete_moderate_percent", "incomplete_faint_percent", "none_percent",
+            "pcms_percent")  # fmt: skip
 NO_PAGE: dict[str, Any] = {"thumbnail": "", "link": "", "alerts": []}
 ALERTS = ("alerts_error", "alerts_warning", "alerts_note")
 
@@ -39,6 +44,7 @@ def columns() -> dict[str, type]:
         kinds |= {f"{part}_{name}": float for name in PART_FLOATS}
         kinds |= {f"{part}_{name}": int for name in PART_INTEGERS}
     kinds |= {"tumor_cell_fraction": float, "tumor_area_fraction": float, "reading_value": float}
+    kinds |= {f"membrane_{name}": float for name in MEMBRANE} | {"her2_probability": float}
     kinds |= dict.fromkeys(ALERTS, int) | {"mpp": float}
     return kinds | dict.fromkeys(TEXT, str)
 
@@ -77,6 +83,8 @@ def write_cohort(run: Path) -> None:
             charts=_charts(rows),
             parts=[part for part in PARTS if any(row.get(f"{part}_cells") for row in rows)],
             marker_words=marker_words,
+            any_her2=any(row.get("her2_score") for row in rows),
+            percent_words=percent_words,
         )
     )
     write_text(run / "index.html", page)
@@ -99,8 +107,14 @@ def row_of(result: SlideResult, name: str) -> dict[str, Any]:
     row |= result.cellularity.model_dump()
     if result.reading is not None:
         row |= {"reading_value": result.reading.value, "reading_category": result.reading.category}
-    her2 = result.her2 or {}
-    row |= {f"her2_{key}": _text(her2.get(key)) for key in ("score", "status")}
+    if result.membrane is not None:
+        row |= {f"membrane_{name}": getattr(result.membrane, name) for name in MEMBRANE}
+    if result.her2 is not None:
+        row |= {
+            f"her2_{key}": _text(getattr(result.her2, key)) for key in ("score", "status", "rule")
+        }
+        row["her2_borderline"] = "yes" if result.her2.borderline else "no"
+        row["her2_probability"] = (result.her2.probability or {}).get(result.her2.score)
     for kind in ALERTS:
         row[kind] = sum(f"alerts_{alert.severity}" == kind for alert in result.alerts)
     return row | {

@@ -13,14 +13,14 @@ import base64
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from herscope.core.errors import InputError
 from herscope.core.store import write_text
-from herscope.report import charts, figures, words
+from herscope.report import charts, figures, her2, words
 from herscope.report.examples import COLUMNS as EXAMPLE_COLUMNS
 from herscope.report.folder import (
     TILE_COLUMNS,
@@ -42,11 +42,19 @@ from herscope.report.palette import (
 )
 from herscope.score.result import SlideResult
 
+if TYPE_CHECKING:
+    from herscope.measure.completeness import CompletenessSpec
+
 RESEARCH_ONLY = "Research use only. Not for diagnosis or treatment decisions."
 Cuts = tuple[float, float, float]
 
 
-def write_slide_report(folder: Path, *, cuts: Cuts | None = None, title: str | None = None) -> Path:
+def write_slide_report(
+    folder: Path,
+    *,
+    cuts: Cuts | None = None,
+    title: str | None = None,
+) -> Path:
     """Write ``report.html`` into a slide folder from the files that stand there.
 
     Parameters
@@ -74,12 +82,13 @@ def write_slide_report(folder: Path, *, cuts: Cuts | None = None, title: str | N
         The page cannot be written.
     """
     folder = Path(folder)
-    cuts = cuts or recorded_cuts(load_json(folder.parent.parent / "run.json"))
+    result = load_result(folder)
+    run = load_json(folder.parent.parent / "run.json")
+    cuts = cuts or (result.cutoffs.od if result.cutoffs else recorded_cuts(run))
     if cuts is not None and not 0 < cuts[0] < cuts[1] < cuts[2]:
         raise InputError(
             f"cut-offs {cuts} do not rise from zero", hint="give three, such as 0.2 0.4 0.6"
         )
-    result = load_result(folder)
     tiles = load_table(folder / "tiles.parquet", TILE_COLUMNS)
     context = {
         "title": title or result.slide.name,
@@ -88,7 +97,8 @@ def write_slide_report(folder: Path, *, cuts: Cuts | None = None, title: str | N
         "alerts": words.severity_order(result.alerts),
         "cards": [_card(result, name) for name in _order(result)],
         "names": _order(result),
-        "her2": _flat(result.her2),
+        "her2": her2.her2_context(result.her2),
+        "membrane": her2.membrane_context(folder, result, cuts, _shares_of(result)),
         "swatches": _swatches(result),
         "cuts": cuts,
         "overflow": any(part.od_histogram[255] for part in result.compartments.values()),
@@ -124,6 +134,12 @@ def recorded_cuts(document: Any) -> Cuts | None:
     return first, second, third
 
 
+def _shares_of(result: SlideResult) -> CompletenessSpec | None:
+    from herscope.measure.completeness import CompletenessSpec
+
+    return CompletenessSpec(**result.membrane.shares) if result.membrane else None
+
+
 def _profile_cuts(name: str) -> Cuts:
     from herscope.measure.intensity import CUT_PROFILES
 
@@ -146,6 +162,7 @@ def environment() -> Any:
         "number": words.number,
         "interval": words.interval,
         "alert_number": words.alert_number,
+        "svg": uri,
     }
     engine.globals |= {
         "compartments": COMPARTMENTS,
@@ -273,23 +290,3 @@ def _swatches(result: SlideResult) -> list[tuple[str, str, str]]:
             (name, ", ".join(f"{part:.3f}" for part in vector), f"rgb{tuple(rgb.tolist())}")
         )
     return found
-
-
-def _flat(block: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Words of a guideline block: nested parts become ``probability 2+``."""
-    rows: list[tuple[str, str]] = []
-    for name, value in (block or {}).items():
-        spoken = name.replace("_", " ")
-        if isinstance(value, dict):
-            rows += [(f"{spoken} {inner}", _spoken(part)) for inner, part in value.items()]
-        else:
-            rows.append((spoken, _spoken(value)))
-    return rows
-
-
-def _spoken(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None or isinstance(value, float):
-        return words.number(value, 2)
-    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)

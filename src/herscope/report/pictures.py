@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from herscope.report.examples import cut_examples, pick_examples, write_examples
 from herscope.report.figures import OVERVIEW_SIDE_PX, save_overview
+from herscope.report.her2_examples import take_membrane_examples
 
 if TYPE_CHECKING:
     from herscope.slide.opened import Slide
 
 
 def take_pictures(slide: Slide, cells: Any, folder: Path) -> None:
-    """Write ``overview.png`` and ``examples.parquet``.
+    """Write ``overview.png``, ``examples.parquet`` and perhaps ``membrane_examples.parquet``.
 
     Parameters
     ----------
@@ -43,3 +44,10 @@ def take_pictures(slide: Slide, cells: Any, folder: Path) -> None:
         mpp=info.mpp,
     )
     write_examples(crops, folder / "examples.parquet")
+    take_membrane_examples(
+        lambda x, y, width, height: slide.read(native, x, y, width, height),
+        cells,
+        folder / "membrane_examples.parquet",
+        mpp_x=info.mpp_x * native.scale_x,
+        mpp_y=info.mpp_y * native.scale_y,
+    )

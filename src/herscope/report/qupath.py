@@ -31,7 +31,9 @@ MEASUREMENTS = {
     "od": "DAB: OD",
     "nucleus_od": "Nucleus: DAB OD",
     "cytoplasm_od": "Cytoplasm: DAB OD",
-    "membrane_od": "Membrane: DAB OD",
+    "completeness_1": "Membrane: completeness 1+",
+    "completeness_2": "Membrane: completeness 2+",
+    "completeness_3": "Membrane: completeness 3+",
 }
 BATCH_ROWS = 16_384
 DECIMALS = 2

@@ -142,7 +142,7 @@ def test_wrong_usage_is_code_2_with_one_line_and_a_hint(words, said, capsys):
         (["score", "{slide}", "--out", "x", "--shard", "3/2"], "--shard 3/2"),
         (["score", "{slide}", "--out", "x", "--study", "absent.toml"], "absent.toml"),
         (["score", "{slide}", "--out", "x", "--stains", "absent.toml"], "absent.toml"),
-        (["score", "{slide}", "--out", "x", "--compartments", "absent"], "neither none, a GeoJSON"),
+        (["score", "{slide}", "--out", "x", "--compartments", "absent"], "nests, a GeoJSON file"),
         (["report", "absent"], "holds no run"),
         (["models", "clasical"], "no model is called clasical"),
         (["bench", "--size-um", "1"], "--size-um"),

@@ -124,11 +124,15 @@ def test_the_index_reaches_every_page() -> None:
 
 
 def test_every_alert_is_explained() -> None:
-    source = (ROOT / "src/herscope/score/alerts.py").read_text(encoding="utf-8")
+    files = ("score/alerts.py", "score/her2/alerts.py")
     page = (ROOT / "docs/science/alerts.md").read_text(encoding="utf-8")
-    codes = set(re.findall(r'_alert\(\s*"([a-z-]+)"', source))
-    assert len(codes) > 10
-    assert {code for code in codes if f"`{code}`" not in page} == set()
+    codes = [
+        set(re.findall(r'\balert\(\s*"([a-z0-9-]+)"', source.read_text(encoding="utf-8")))
+        for source in (ROOT / "src/herscope" / name for name in files)
+    ]
+    assert len(codes[0]) > 10
+    assert len(codes[1]) > 5
+    assert {code for code in codes[0] | codes[1] if f"`{code}`" not in page} == set()
     assert AlertSpec().min_cells == 100  # the page's limits are the defaults
     assert AlertSpec().stain_angle_deg == 15.0
 

@@ -16,12 +16,17 @@ from herscope.cli.output import COMMON, Common, Outcome
 CORE = {
     "cyclopts": "cyclopts", "imagecodecs": "imagecodecs", "jinja2": "jinja2",
     "matplotlib": "matplotlib", "numba": "numba", "numpy": "numpy",
+    "onnxruntime": "onnxruntime",
     "opencv-python-headless": "cv2", "openslide-python": "openslide", "pandas": "pandas",
     "pillow": "PIL", "pyarrow": "pyarrow", "pydantic": "pydantic", "rich": "rich",
     "scikit-image": "skimage", "scipy": "scipy", "shapely": "shapely", "tifffile": "tifffile",
 }  # fmt: skip
 """Distribution to module, everything `pip install herscope` brings."""
-OPTIONAL = {"lifelines": "Cox regression (extra: survival)"}
+OPTIONAL = {
+    "lifelines": "Cox regression (extra: survival)",
+    "openvino": "a faster engine for networks (extra: fast)",
+    "torch": "training (extra: learn)",
+}
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,9 @@ Whole = NDArray[np.int64]
 RAYS_A_SECTOR: Final = 2
 RAYS: Final = RAYS_A_SECTOR * SECTORS
 SLIDE_ENDS: Final = -1
-"""What ends a ray: the label of the next nucleus, 0 for nothing, or the slide's edge."""
+"""What ends a ray at the slide's edge; else the label of the next nucleus, or 0 for nothing."""
 
-_FREE_SHARE: Final = (
-    3  # an unstained membrane without neighbour is drawn at two thirds of the reach
-)
+_FREE_SHARE: Final = 3  # without neighbour an unstained line lies at a third of the reach
 _CREST_UM: Final = 0.5
 _CLEAR_UM: Final = 1.0  # nearer to the line than this is no cytoplasm
 BEND: Final = 2  # steps by which neighbouring rays may differ

@@ -42,7 +42,8 @@ def score(
     marker
         Which marker is stained, such as ``her2-breast`` or ``ki67``; that of ``spec`` when absent.
     compartments
-        A GeoJSON file with tumour and stroma; all tissue is one compartment when absent.
+        A GeoJSON file with tumour and stroma, the folder of a compartment model, or ``nests``; all
+        tissue is one compartment when absent.
     spec
         All parameters; the defaults when absent.
     **changes

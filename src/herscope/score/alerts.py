@@ -309,7 +309,7 @@ def _choices(facts: Facts) -> Iterator[Alert]:
     elif facts.compartments.source not in {"", "annotations"}:
         yield alert(
             "predicted-compartments",
-            "note",
+            "warning",
             f"The compartments were predicted by the model {facts.compartments.source}; look at "
             "the regions before using the numbers.",
             facts.compartments.source,

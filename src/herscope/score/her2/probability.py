@@ -88,19 +88,21 @@ def borderline_why(
     if own < spec.borderline_probability:
         others = {score: p for score, p in probability.items() if score != reading.score}
         rival = max(others, key=lambda score: others[score])
+        limit = 100 * spec.borderline_probability
         said.append(
-            f"{reading.score} has a probability of {_down(100 * own)} %, below "
-            f"{100 * spec.borderline_probability:g} % ({rival} has {_down(100 * others[rival])} %)"
+            f"{reading.score} has a probability of {_below(100 * own, limit)} %, below {limit:g} % "
+            f"({rival} has {100 * others[rival]:.3g} %)"
         )
     distance = reading.distance_to_cutoff
     if distance is not None and distance < spec.borderline_points:
         said.append(
-            f"{_down(distance)} percentage points from a cut-off of the guideline, less than "
-            f"{spec.borderline_points:g}"
+            f"{_below(distance, spec.borderline_points)} percentage points from a cut-off of the "
+            f"guideline, less than {spec.borderline_points:g}"
         )
     return f"borderline, have it read twice: {'; '.join(said)}" if said else ""
 
 
-def _down(value: float) -> str:
-    """One decimal, never rounded up to the limit that the value is said to be below."""
-    return f"{math.floor(10 * value + 1e-9) / 10:g}"
+def _below(value: float, limit: float) -> str:
+    """Round to one decimal, but never up to the limit that the value is said to be below."""
+    rounded = round(value, 1)
+    return f"{rounded if rounded < limit else math.floor(10 * value + 1e-9) / 10:g}"

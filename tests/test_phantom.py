@@ -506,7 +506,7 @@ def test_a_spec_that_cannot_be_drawn_is_refused(fields: dict[str, object], words
 def test_an_unknown_compartment_is_refused() -> None:
     truth = phantom_truth(PhantomSpec(width_um=40, height_um=40))
 
-    with pytest.raises(InputError, match="not tumor, stroma or all"):
+    with pytest.raises(InputError, match="not tumor, stroma, other or all"):
         truth.counts("glands")
 
 

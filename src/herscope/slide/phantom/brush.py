@@ -25,6 +25,16 @@ class Brush(NamedTuple):
     chromatin: float
     width_px: int
     height_px: int
+    epithelium_dye: float
+    cytoplasm_texture: float
+    fibre_strength: float
+    fibre_dye: float
+    looseness: float
+    nuclear_blush: float
+    brown_unevenness: float
+    blue_unevenness: float
+    speckle: float
+    nuclear_blue: float
 
 
 def make_brush(spec: PhantomSpec) -> Brush:
@@ -43,4 +53,14 @@ def make_brush(spec: PhantomSpec) -> Brush:
         chromatin=spec.chromatin_texture,
         width_px=spec.width_px,
         height_px=spec.height_px,
+        epithelium_dye=spec.epithelium_dye,
+        cytoplasm_texture=spec.cytoplasm_texture,
+        fibre_strength=spec.fibre_strength,
+        fibre_dye=spec.fibre_dye,
+        looseness=spec.looseness,
+        nuclear_blush=spec.nuclear_blush,
+        brown_unevenness=spec.brown_unevenness,
+        blue_unevenness=spec.blue_unevenness,
+        nuclear_blue=spec.hematoxylin_od,
+        speckle=0.0 if he else spec.speckle_od,
     )

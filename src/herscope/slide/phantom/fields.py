@@ -20,11 +20,27 @@ from herscope.slide.phantom.spec import PhantomSpec
 
 STEP_UM: Final = 4.0
 BACKGROUND, STROMA, TUMOR, FAT = 0, 1, 2, 3
+LUMEN, NORMAL, VESSEL, NECROSIS = 4, 5, 6, 7
 
 TISSUE_FIELD, TUMOR_FIELD, FAT_FIELD, CLUSTER_FIELD, FLOW_FIELD = range(5)
 FIELDS: Final = 5
+(
+    LUMEN_PLANE,
+    GLAND_PLANE,
+    NORMAL_PLANE,
+    VESSEL_PLANE,
+    NECROSIS_PLANE,
+    CAPILLARY_PLANE,
+    SECRETION_PLANE,
+    BLOOD_PLANE,
+    SLOW_PLANE,
+) = range(5, 14)
+STRUCTURE_CLASSES: Final = (LUMEN, TUMOR, NORMAL, VESSEL, NECROSIS)
+"""Classes of the first five of them, in the order in which they are asked."""
+PLANES: Final = 14
+"""The five fields, then the planes that only a slide with structures has; see ``planes``."""
 
-_ALWAYS: Final = 1e3
+NEVER: Final = 1e3
 """A field level that no noise reaches: everything, or nothing, is inside."""
 
 _SAMPLES: Final = 240
@@ -131,9 +147,13 @@ def interpolate(plane: NDArray[np.float64], i0: int, j0: int, x: float, y: float
 
 @njit(cache=True)
 def class_at(lattice: NDArray[np.float64], i0: int, j0: int, x: float, y: float) -> int:
-    """Class of a point: 0 background, 1 stroma, 2 tumour, 3 fat."""
+    """Class of a point: 0 background, 1 stroma, 2 tumour, 3 fat, 4 to 7 of structures."""
     if interpolate(lattice[0], i0, j0, x, y) <= 0:
         return 0
+    if lattice.shape[0] > FIELDS:
+        for k in range(5):
+            if interpolate(lattice[FIELDS + k], i0, j0, x, y) > 0:
+                return STRUCTURE_CLASSES[k]
     if interpolate(lattice[2], i0, j0, x, y) > 0:
         return 3
     if interpolate(lattice[1], i0, j0, x, y) > 0:
@@ -212,7 +232,7 @@ def cluster_quantiles(fields: Fields) -> NDArray[np.float64]:
 def _level(values: NDArray[np.float64], share: float) -> float:
     """Level above which ``share`` of the values lie."""
     if share <= 0 or values.size == 0:
-        return _ALWAYS
+        return NEVER
     if share >= 1:
-        return -_ALWAYS
+        return -NEVER
     return float(np.quantile(values, 1 - share))

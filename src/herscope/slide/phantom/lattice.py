@@ -14,7 +14,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from herscope.slide.phantom.counters import address, uniform
-from herscope.slide.phantom.fields import CLUSTER_OCCUPANCY, TUMOR, class_at, interpolate
+from herscope.slide.phantom.fields import (
+    CAPILLARY_PLANE,
+    CLUSTER_OCCUPANCY,
+    FIELDS,
+    GLAND_PLANE,
+    TUMOR,
+    class_at,
+    interpolate,
+)
 from herscope.slide.phantom.textures import Textures, unbend
 
 
@@ -109,9 +117,14 @@ def inhabit(
         px, py = unbend(*textures[4:8], mpp, x[k] + ox, y[k] + oy)
         if class_at(lattice, i0, j0, px, py) != wanted:
             continue
+        if lattice.shape[0] > FIELDS:
+            # walls have cells of their own
+            taken = GLAND_PLANE if wanted == TUMOR else CAPILLARY_PLANE
+            if interpolate(lattice[taken], i0, j0, px, py) > -1.0:
+                continue
         chance = occupancy
         if lymphocytes > 0 and interpolate(lattice[3], i0, j0, px, py) > 0:
-            chance = CLUSTER_OCCUPANCY
+            chance = max(CLUSTER_OCCUPANCY, occupancy)
         if uniform(key[k], 3) >= chance:
             continue
         out[n, 0], out[n, 1] = x[k], y[k]

@@ -19,16 +19,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from herscope.slide.phantom.counters import address, bell, uniform
+from herscope.slide.phantom.counters import address, uniform
 from herscope.slide.phantom.fields import (
+    FIELDS,
+    LUMEN_PLANE,
+    SLOW_PLANE,
     STROMA,
     STROMA_PLACES_PER_MM2,
     TUMOR,
     Fields,
     interpolate,
     node_range,
-    nodes,
 )
+from herscope.slide.phantom.grids import CAPILLARY, LARGE_VESSEL, NORMAL_GLAND, TUMOR_GLAND
 from herscope.slide.phantom.lattice import (
     buckets,
     inhabit,
@@ -37,11 +40,21 @@ from herscope.slide.phantom.lattice import (
     places_in,
     thin,
 )
+from herscope.slide.phantom.planes import Structures, planes
+from herscope.slide.phantom.shapes import (
+    EPITHELIAL,
+    FIBROBLAST,
+    GLANDULAR,
+    LYMPHOCYTE,
+    MUSCLE,
+    choose_looks,
+    shape_nuclei,
+    shape_sizes,
+)
 from herscope.slide.phantom.spec import PhantomSpec
 from herscope.slide.phantom.textures import Textures, unbend
-
-EPITHELIAL, FIBROBLAST, LYMPHOCYTE = 0, 1, 2
-KINDS: Final = ("epithelial", "fibroblast", "lymphocyte")
+from herscope.slide.phantom.trim import trim
+from herscope.slide.phantom.walls import wall_cells
 
 REACH_UM: Final = 26.0
 """Farthest neighbour whose border can still cut a cell (twice the largest radius, rounded up)."""
@@ -49,8 +62,6 @@ NEIGHBOURS: Final = 40
 JITTER: Final = 0.30
 TUMOR_OCCUPANCY: Final = 0.975
 TUMOR_WEIGHT_UM, STROMA_WEIGHT_UM = 7.0, 6.0
-STROMA_RIM_UM: Final = 1.3
-"""Cytoplasm around a stroma nucleus."""
 SMALLEST_SHRINK: Final = 0.62
 """A stroma nucleus that would have to shrink below this has no room and is left out."""
 
@@ -74,6 +85,8 @@ class Cells(NamedTuple):
     borders: NDArray[np.int64]  # number of half-planes
     plane: NDArray[np.float64]  # (n, NEIGHBOURS, 3): unit normal and distance from the seed
     cluster: NDArray[np.float64]  # smooth field in which neighbours are alike
+    look: NDArray[np.int64]  # of the nucleus, see ``spec_looks.LOOKS``
+    slow: NDArray[np.float64]  # smooth noise of 0.3 mm, zero on a slide without structures
 
     def take(self, which: NDArray[np.bool_]) -> Cells:
         """Rows where ``which`` is true."""
@@ -97,7 +110,7 @@ def _borders(
     for k in range(x.size):
         if not inner[k]:
             continue
-        own = TUMOR_WEIGHT_UM if kind[k] == 0 else STROMA_WEIGHT_UM
+        own = TUMOR_WEIGHT_UM if kind[k] == 0 or kind[k] == 3 else STROMA_WEIGHT_UM
         ci, cj = int((x[k] - box[0]) / side), int((y[k] - box[1]) / side)
         for j in range(max(cj - 1, 0), min(cj + 2, rows)):
             for i in range(max(ci - 1, 0), min(ci + 2, columns)):
@@ -106,9 +119,10 @@ def _borders(
                     o = order[s]
                     dx, dy = x[o] - x[k], y[o] - y[k]
                     d = math.sqrt(dx * dx + dy * dy)
-                    if o == k or d > REACH_UM or count[k] == NEIGHBOURS:
+                    if o == k or d <= 0 or d > REACH_UM or count[k] == NEIGHBOURS:
                         continue
-                    other = TUMOR_WEIGHT_UM if kind[o] == 0 else STROMA_WEIGHT_UM
+                    epithelium = kind[o] == 0 or kind[o] == 3
+                    other = TUMOR_WEIGHT_UM if epithelium else STROMA_WEIGHT_UM
                     n = count[k]
                     plane[k, n, 0], plane[k, n, 1] = dx / d, dy / d
                     plane[k, n, 2] = d / 2 + (own * own - other * other) / (2 * d)
@@ -116,92 +130,84 @@ def _borders(
     return count, plane
 
 
-@njit(cache=True)
-def _shape(
-    key: NDArray[np.uint64],
-    kind: NDArray[np.int64],
-    fibre_angle: NDArray[np.float64],
-    count: NDArray[np.int64],
-    plane: NDArray[np.float64],
-    sizes: tuple[float, float, float, float, float],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nuclei that clear every border: columns offset x, y, semi-axes, angle, limits; and shrink."""
-    mean_d, sd_d, elongation, cell_radius, clearance = sizes
-    out = np.empty((key.size, 7))
-    shrink = np.ones(key.size)
-    for k in range(key.size):
-        word = key[k]
-        if kind[k] == 0:
-            d = min(max(mean_d + sd_d * bell(word, 10), 0.8 * mean_d), 1.4 * mean_d)
-            ratio = 1 + (elongation - 1) * uniform(word, 13)
-            angle = 3.141592653589793 * uniform(word, 14)
-        elif kind[k] == 1:
-            d = 5.6 + 0.6 * bell(word, 10)
-            ratio = 2.0 + 2.6 * uniform(word, 13)
-            angle = fibre_angle[k] + 0.22 * bell(word, 17)
-        else:
-            d = 6.6 + 0.3 * bell(word, 10)
-            ratio = 1 + 0.2 * uniform(word, 13)
-            angle = 3.141592653589793 * uniform(word, 14)
-        long_um, short_um = 0.5 * d * math.sqrt(ratio), 0.5 * d / math.sqrt(ratio)
-        ox, oy = nucleus_offset(word, kind[k] == 0)
-        c, s = math.cos(angle), math.sin(angle)
-        scale = 1.0
-        gap = clearance if kind[k] == 0 else 0.35  # a stroma nucleus may touch its cell's border
-        for n in range(count[k]):
-            nx, ny, room = plane[k, n, 0], plane[k, n, 1], plane[k, n, 2]
-            along, across = c * nx + s * ny, c * ny - s * nx
-            support = math.sqrt((long_um * along) ** 2 + (short_um * across) ** 2)
-            scale = min(scale, (room - gap - ox * nx - oy * ny) / support)
-        scale = max(scale, 0.0)
-        shrink[k] = scale
-        long_um, short_um = long_um * scale, short_um * scale
-        out[k, 0], out[k, 1], out[k, 2], out[k, 3], out[k, 4] = ox, oy, long_um, short_um, angle
-        out[k, 5] = cell_radius if kind[k] == 0 else long_um + STROMA_RIM_UM
-        out[k, 6] = cell_radius if kind[k] == 0 else short_um + STROMA_RIM_UM
-    return out, shrink
-
-
 def lay_cells(
     spec: PhantomSpec,
     fields: Fields,
     textures: Textures,
     box_um: tuple[float, float, float, float],
+    structures: Structures | None = None,
 ) -> Cells:
     """All cells whose seed lies in a rectangle (x0, y0, x1, y1 in µm of the straight plane)."""
     margin = REACH_UM + 16.0
     wide = (box_um[0] - margin, box_um[1] - margin, box_um[2] + margin, box_um[3] + margin)
     i0, j0, width, height = node_range(wide[0] - 8, wide[1] - 8, wide[2] + 8, wide[3] + 8)
-    lattice = nodes(fields, i0, j0, width, height)
-    x, y, px, py, key, rank = _settle(spec, textures, wide, (lattice, i0, j0))
-    kind = _kinds(key, rank, _sampled(lattice[3], i0, j0, px, py), spec.lymphocyte_fraction)
-    radius = np.where(kind == EPITHELIAL, 5.4, np.where(kind == LYMPHOCYTE, 3.5, 3.2))
+    lattice, shapes = planes(fields, structures, i0, j0, width, height)
+    found = _settle(spec, textures, wide, (lattice, i0, j0))
+    x, y, px, py, key, rank = found
+    cluster = _sampled(lattice[3], i0, j0, px, py)
+    kind = _kinds(key, rank, cluster, spec.lymphocyte_fraction)
+    # direction of the long axis and height of the wall, where a wall asks for them
+    axis, wall = np.full(x.size, np.nan), np.zeros(x.size)
+    if shapes is not None:
+        rows = wall_cells(spec, textures, shapes, (lattice, i0, j0), wide)
+        x, y, px, py, key = (np.concatenate(c) for c in zip(found[:5], rows[:5], strict=True))
+        rank = np.concatenate([rank, np.zeros(len(rows[0]), dtype=np.int64)])
+        kind = np.concatenate([kind, _WALL_KINDS[rows[5]]])
+        axis, wall = np.concatenate([axis, rows[6]]), np.concatenate([wall, rows[7]])
+    radius = _room(spec, kind, wall)
     keep = thin(key, rank, radius, x, y, wide)
-    x, y, px, py, key, kind = (column[keep] for column in (x, y, px, py, key, kind))
+    x, y, px, py, key, kind, axis, wall = (
+        column[keep] for column in (x, y, px, py, key, kind, axis, wall)
+    )
     inner = (x >= box_um[0]) & (x < box_um[2]) & (y >= box_um[1]) & (y < box_um[3])
     borders, plane = _borders(x, y, kind, inner, wide)
-    x, y, px, py, key, kind = (column[inner] for column in (x, y, px, py, key, kind))
-    borders, plane = borders[inner], plane[inner]
-    # a drawn membrane needs its own room; else neighbouring nuclei may nearly touch
-    clearance = 0.25 + (0.5 * spec.membrane_width_um if spec.stain == "membrane" else 0.0)
-    shape, shrink = _shape(
-        key,
-        kind,
-        _fibre_angle(lattice[4], i0, j0, px, py),
-        borders,
-        plane,
-        (
-            spec.nucleus_diameter_um,
-            spec.nucleus_diameter_sd_um,
-            spec.nucleus_elongation,
-            spec.cell_radius_um,
-            clearance,
-        ),
+    x, y, px, py, key, kind, axis, wall = (
+        column[inner] for column in (x, y, px, py, key, kind, axis, wall)
     )
+    borders, plane = borders[inner], plane[inner]
+    epithelium = (kind == EPITHELIAL) | (kind == GLANDULAR)
+    if shapes is not None:
+        near = epithelium & (wall == 0) & (_sampled(lattice[LUMEN_PLANE], i0, j0, px, py) > -13.0)
+        axis[near] = _fibre_angle(lattice[LUMEN_PLANE], i0, j0, px[near], py[near]) + math.pi / 2
+    if shapes is not None or spec.trimmed_nests:
+        offset = _offsets(key, (kind == EPITHELIAL) & (wall == 0))
+        center = np.stack([px, py], axis=1) + offset
+        reach = np.where(epithelium, np.maximum(spec.cell_radius_um, 0.8 * wall) + 1.0, 0.0)
+        trim(lattice, i0, j0, center, offset, reach, spec.trimmed_nests, borders, plane)
+    look = choose_looks(key, kind, np.cumsum(spec.nucleus_looks))
+    along = np.where(wall > 0, axis, _fibre_angle(lattice[4], i0, j0, px, py))
+    shape, shrink = shape_nuclei(
+        key, kind, (along, axis, wall), look, borders, plane, shape_sizes(spec)
+    )
+    slow = np.zeros(x.size)
+    if lattice.shape[0] > FIELDS:
+        slow = _sampled(lattice[SLOW_PLANE], i0, j0, px, py)
     cluster = _sampled(lattice[3], i0, j0, px, py)
-    columns: Any = (key, x, y, px, py, kind, *shape.T, borders, plane, cluster)
-    cells = Cells(*columns)
-    return cells.take((kind == EPITHELIAL) & (shrink > 0.3) | (shrink >= SMALLEST_SHRINK))
+    columns: Any = (key, x, y, px, py, kind, *shape.T, borders, plane, cluster, look, slow)
+    # at the edge of a nest there would be crumbs of nuclei: such a cell shows none in a section;
+    # in a wall cells are narrow, and one without a nucleus would be a hole
+    edged = spec.trimmed_nests or shapes is not None
+    least = np.where((wall == 0) & edged, 0.5, 0.3)
+    return Cells(*columns).take(epithelium & (shrink > least) | (shrink >= SMALLEST_SHRINK))
+
+
+_WALL_KINDS: Final = np.zeros(4, dtype=np.int64)
+_WALL_KINDS[TUMOR_GLAND], _WALL_KINDS[NORMAL_GLAND] = EPITHELIAL, GLANDULAR
+_WALL_KINDS[LARGE_VESSEL], _WALL_KINDS[CAPILLARY] = MUSCLE, FIBROBLAST
+
+
+def _room(
+    spec: PhantomSpec, kind: NDArray[np.int64], wall: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Radius in µm within which a cell lets no stroma cell be."""
+    spindle = 3.2 * (spec.stroma_nucleus_diameter_um / 5.6)
+    radius = np.where(kind == EPITHELIAL, 5.4, np.where(kind == LYMPHOCYTE, 3.5, spindle))
+    return np.where((wall > 0) & (kind != FIBROBLAST), 4.0, radius)
+
+
+def _offsets(key: NDArray[np.uint64], moved: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(n, 2) of each nucleus' centre from its seed."""
+    return np.array([nucleus_offset(k, m) for k, m in zip(key, moved, strict=True)]).reshape(-1, 2)
 
 
 def _settle(
@@ -223,9 +229,13 @@ def _settle(
     parts = []
     clustered = spec.stroma_cells_per_mm2 * spec.lymphocyte_fraction * 0.85
     sparse = (spec.stroma_cells_per_mm2 - clustered) / STROMA_PLACES_PER_MM2
+    stroma: Any = (lattice_of(STROMA_PLACES_PER_MM2, 2, 0.42), 0, STROMA, sparse, clustered)
+    if spec.crowded_stroma:
+        grid = lattice_of(max(spec.stroma_cells_per_mm2, 50.0) / TUMOR_OCCUPANCY, 2, 0.40)
+        stroma = (grid, 1, STROMA, TUMOR_OCCUPANCY, clustered)
     plans = (
         (lattice_of(spec.tumor_cells_per_mm2, 1, JITTER), 2, TUMOR, TUMOR_OCCUPANCY, 0.0),
-        (lattice_of(STROMA_PLACES_PER_MM2, 2, 0.42), 0, STROMA, sparse, clustered),
+        stroma,
     )
     for rank, (grid, rounds, wanted, occupancy, lymphocytes) in enumerate(plans):
         places = places_in(spec.seed, grid, rounds, wide)

@@ -24,7 +24,7 @@ from herscope.slide.phantom.artefacts import (
 )
 from herscope.slide.phantom.brush import Brush, make_brush
 from herscope.slide.phantom.dyes import dye_vectors
-from herscope.slide.phantom.fields import Fields, cluster_quantiles, make_fields, node_range, nodes
+from herscope.slide.phantom.fields import Fields, cluster_quantiles, make_fields, node_range
 from herscope.slide.phantom.ground import paint_ground
 from herscope.slide.phantom.layout import Cells, lay_cells
 from herscope.slide.phantom.light import (
@@ -36,6 +36,8 @@ from herscope.slide.phantom.light import (
     shading_profile,
     transmit,
 )
+from herscope.slide.phantom.planes import Structures, make_structures, planes
+from herscope.slide.phantom.scanner import Scanner, apply_scanner, make_scanner
 from herscope.slide.phantom.spec import PhantomSpec
 from herscope.slide.phantom.staining import SECTORS, Staining, stain_cells
 from herscope.slide.phantom.stamp import GROUND, spread_lines, stamp_cells
@@ -59,6 +61,8 @@ class Plan:
     artefacts: tuple[Artefact, ...]
     focus: NDArray[np.float32]
     defocus: NDArray[np.float32]
+    structures: Structures | None
+    scanner: Scanner
 
 
 @functools.lru_cache(maxsize=2)
@@ -75,6 +79,8 @@ def make_plan(spec: PhantomSpec) -> Plan:
         artefacts=place_artefacts(spec),
         focus=blur_weights(spec.blur_sigma_um / spec.mpp),
         defocus=blur_weights(spec.defocus_sigma_um / spec.mpp),
+        structures=make_structures(spec, fields),
+        scanner=make_scanner(spec),
     )
 
 
@@ -153,10 +159,10 @@ def draw_block(plan: Plan, x0: int, y0: int, out: Rgb) -> Drawn | None:
     patches = [a for a in touching if a.kind == "defocus"]
     near, far = plan.focus.size // 2, plan.defocus.size // 2
     margin = math.ceil(_line_px(spec))
-    halo = near + (far if patches else 0) + margin
+    halo = near + (far if patches else 0) + plan.scanner.halo_px + margin
     left, top, wide, high = x0 - halo, y0 - halo, width + 2 * halo, height + 2 * halo
     dyes = np.zeros((3, high, wide), dtype=np.float32)
-    reach = spec.cell_radius_um + 6.0
+    reach = _cell_reach_um(spec)
     box = (
         left * mpp - reach,
         top * mpp - reach,
@@ -165,7 +171,7 @@ def draw_block(plan: Plan, x0: int, y0: int, out: Rgb) -> Drawn | None:
     )
     # Cells of the tissue beside the rectangle may reach into it.
     i0, j0, columns, rows = node_range(*box)
-    lattice = nodes(plan.fields, i0, j0, columns, rows)
+    lattice, _ = planes(plan.fields, plan.structures, i0, j0, columns, rows)
     tissue = bool((lattice[0] > 0).any())
     if tissue:
         paint_ground(plan.brush, plan.textures, lattice, i0, j0, left, top, dyes)
@@ -190,7 +196,9 @@ def draw_block(plan: Plan, x0: int, y0: int, out: Rgb) -> Drawn | None:
         transmit(light, POWERS)
         light = blur(light, plan.focus)
         if patches:
-            light = _defocus(plan, patches, light, x0, y0, far)
+            halo = plan.scanner.halo_px
+            light = _defocus(plan, patches, light, x0 - halo, y0 - halo, far)
+        light = apply_scanner(plan.scanner, light)
     expose(
         light,
         empty,
@@ -209,6 +217,14 @@ def draw_block(plan: Plan, x0: int, y0: int, out: Rgb) -> Drawn | None:
     inside_x = (cells.drawn_x >= x0 * mpp) & (cells.drawn_x < (x0 + width) * mpp)
     inside_y = (cells.drawn_y >= y0 * mpp) & (cells.drawn_y < (y0 + height) * mpp)
     return drawn.take(inside_x & inside_y)
+
+
+def _cell_reach_um(spec: PhantomSpec) -> float:
+    """How far from its seed a cell may be drawn."""
+    wall = 0.0
+    if spec.tumor_gland_fraction or spec.normal_gland_fraction:
+        wall = 1.15 * spec.epithelium_um
+    return max(spec.cell_radius_um, wall) + 6.0
 
 
 def _line_px(spec: PhantomSpec) -> float:
@@ -236,6 +252,8 @@ def nothing_drawn() -> Drawn:
         borders=whole,
         plane=np.zeros((0, 1, 3)),
         cluster=flat,
+        look=whole,
+        slow=flat,
     )
     return Drawn(cells, Staining(flat, flat, whole, wide), np.zeros((0, 6)), wide, wide)
 
@@ -248,7 +266,7 @@ def draw_cells(
     dyes: NDArray[np.float32],
 ) -> Drawn:
     """Stamp all cells of a rectangle over (3, h, w) dyes whose corner is (left, top)."""
-    cells = lay_cells(plan.spec, plan.fields, plan.textures, box_um)
+    cells = lay_cells(plan.spec, plan.fields, plan.textures, box_um, plan.structures)
     staining = stain_cells(plan.spec, cells, plan.alike)
     count = cells.x.size
     measured = np.zeros((count, 6))

@@ -9,14 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from herscope.slide.phantom.layout import EPITHELIAL, KINDS, Cells
+from herscope.slide.phantom.layout import Cells
 from herscope.slide.phantom.render import Drawn, Plan
+from herscope.slide.phantom.shapes import KINDS
+from herscope.slide.phantom.spec_looks import LOOKS
 from herscope.slide.phantom.staining import PATTERNS
 from herscope.slide.phantom.stamp import CELL_OD, MEMBRANE_OD, NUCLEUS_OD, NUCLEUS_PX
 from herscope.slide.phantom.textures import unbend_all
 
 NUCLEUS_VERTICES: Final = 32
 CELL_VERTICES: Final = 64
+COMPARTMENTS: Final = ("tumor", "stroma", "stroma", "other", "other")
+"""Compartment of each kind of cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ def _table(plan: Plan, drawn: Drawn, center: NDArray[np.float64]) -> pd.DataFram
         "y_um": center[:, 1],
         "seed_x_um": cells.drawn_x,
         "seed_y_um": cells.drawn_y,
-        "compartment": np.where(cells.kind == EPITHELIAL, "tumor", "stroma").astype(object),
+        "compartment": np.asarray(COMPARTMENTS, dtype=object)[cells.kind],
         "kind": np.asarray(KINDS, dtype=object)[cells.kind],
         "grade": np.searchsorted(spec.grade_cuts, od, side="right").astype(np.int64),
         "od": od,
@@ -89,6 +93,8 @@ def _table(plan: Plan, drawn: Drawn, center: NDArray[np.float64]) -> pd.DataFram
         "nucleus_area_um2": measured[:, NUCLEUS_PX] * spec.mpp**2,
         "obscured": obscured,
     }
+    if any(spec.nucleus_looks):
+        table["look"] = np.asarray(LOOKS, dtype=object)[cells.look]
     if spec.stain == "membrane":
         sectors = drawn.sector_od
         known = np.maximum((drawn.sector_px > 0).sum(axis=1), 1)
@@ -123,8 +129,13 @@ def _nuclei(plan: Plan, cells: Cells) -> NDArray[np.float32]:
     u = cells.long_um[:, None] * np.cos(turn)
     v = cells.short_um[:, None] * np.sin(turn)
     c, s = np.cos(cells.angle)[:, None], np.sin(cells.angle)[:, None]
-    x = (cells.x + cells.offset_x)[:, None] + c * u - s * v
-    y = (cells.y + cells.offset_y)[:, None] + s * u + c * v
+    dx, dy = c * u - s * v, s * u + c * v
+    if plan.spec.nucleus_gap_um < 0:
+        # such nuclei are cut where their cell ends
+        reach = _nearest_border(cells, dx, dy, np.ones_like(dx))
+        dx, dy = reach * dx, reach * dy
+    x = (cells.x + cells.offset_x)[:, None] + dx
+    y = (cells.y + cells.offset_y)[:, None] + dy
     return _bent(plan, x, y)
 
 
@@ -135,7 +146,15 @@ def _outlines(plan: Plan, cells: Cells) -> NDArray[np.float32]:
     c, s = np.cos(cells.angle)[:, None], np.sin(cells.angle)[:, None]
     along = (c * dx + s * dy) / cells.limit_long[:, None]
     across = (c * dy - s * dx) / cells.limit_short[:, None]
-    reach = 1 / np.sqrt(along**2 + across**2)
+    reach = _nearest_border(cells, dx, dy, 1 / np.sqrt(along**2 + across**2))
+    ox, oy = cells.offset_x[:, None], cells.offset_y[:, None]
+    return _bent(plan, (cells.x[:, None] + ox) + reach * dx, (cells.y[:, None] + oy) + reach * dy)
+
+
+def _nearest_border(
+    cells: Cells, dx: NDArray[np.float64], dy: NDArray[np.float64], reach: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where rays (n, k) from the nucleus' centre leave the cell, in their lengths, or ``reach``."""
     ox, oy = cells.offset_x[:, None], cells.offset_y[:, None]
     for k in range(cells.plane.shape[1]):
         nx, ny, room = (cells.plane[:, k, m][:, None] for m in range(3))
@@ -143,4 +162,4 @@ def _outlines(plan: Plan, cells: Cells) -> NDArray[np.float32]:
         facing = (slope > 1e-9) & (k < cells.borders)[:, None]
         distance = (room - nx * ox - ny * oy) / np.where(facing, slope, 1.0)
         reach = np.where(facing, np.minimum(reach, distance), reach)
-    return _bent(plan, (cells.x[:, None] + ox) + reach * dx, (cells.y[:, None] + oy) + reach * dy)
+    return reach

@@ -16,11 +16,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from herscope.slide.phantom.counters import bell, uniform
-from herscope.slide.phantom.layout import EPITHELIAL, Cells
+from herscope.slide.phantom.layout import Cells
+from herscope.slide.phantom.shapes import EPITHELIAL, GLANDULAR
 from herscope.slide.phantom.spec import PhantomSpec
 
 SECTORS: Final = 32
 NO_PATTERN, COMPLETE, INCOMPLETE, BASOLATERAL = 0, 1, 2, 3
+_LOOK_HEMATOXYLIN: Final = np.array([1.0, 0.85, 1.9, 0.42, 1.1, 2.0, 0.5])
+"""Haematoxylin of a nucleus by its look, ordinary 1: vesicular, pyknotic, ghost, coarse, mitosis,
+out of plane."""
+_LOOK_DAB: Final = np.array([1.0, 1.0, 1.15, 0.5, 1.0, 1.0, 0.55])
 PATTERNS: Final = ("none", "complete", "incomplete", "basolateral")
 
 
@@ -52,7 +57,7 @@ def stain_cells(
     cluster_quantiles
         Quantiles of the field in which neighbours are alike, over the slide.
     """
-    tumor = cells.kind == EPITHELIAL
+    tumor = (cells.kind == EPITHELIAL) | (cells.kind == GLANDULAR)
     chance = _uniforms(cells.key, 20)
     if spec.grade_clustering > 0:
         chance = _alike(chance, cells.cluster, cluster_quantiles, spec.grade_clustering)
@@ -63,9 +68,16 @@ def stain_cells(
     )
     mean, sd = np.asarray(spec.grade_od)[grade], np.asarray(spec.grade_od_sd)[grade]
     dab = np.maximum(mean + sd * _bells(cells.key, 21), 0.0)
-    strength = np.asarray([1.0, 1.15, 1.35])[cells.kind]  # lymphocytes are the darkest
+    # lymphocytes are the darkest
+    strength = np.asarray([1.0, spec.stroma_hematoxylin, 1.35, 1.0, 1.1])[cells.kind]
     spread = np.exp(spec.hematoxylin_sd * _bells(cells.key, 24) - 0.5 * spec.hematoxylin_sd**2)
     hematoxylin = spec.hematoxylin_od * strength * spread
+    if spec.blue_unevenness:
+        hematoxylin *= np.exp(spec.blue_unevenness * cells.slow)
+    if any(spec.nucleus_looks):
+        hematoxylin *= _LOOK_HEMATOXYLIN[cells.look]
+        if spec.stain == "nuclear":
+            dab *= _LOOK_DAB[cells.look]
     if spec.stain == "he":
         dab = np.zeros_like(dab)
     pattern, sector = _membranes(

@@ -17,12 +17,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 from herscope.slide.phantom.brush import CYTOPLASMIC, MEMBRANE, NUCLEAR, Brush
-from herscope.slide.phantom.counters import uniform
+from herscope.slide.phantom.cell_dyes import (
+    IN_CYTOPLASM,
+    IN_MEMBRANE,
+    IN_NUCLEUS,
+    brown_at,
+    chromatin,
+    cytoplasm,
+)
+from herscope.slide.phantom.contents import speckle
 from herscope.slide.phantom.layout import Cells
+from herscope.slide.phantom.shapes import GLANDULAR
+from herscope.slide.phantom.spec_looks import OUT_OF_PLANE
 from herscope.slide.phantom.staining import Staining
 from herscope.slide.phantom.textures import Textures, at_pixel
 
-IN_NUCLEUS, IN_CYTOPLASM, IN_MEMBRANE = 1, 2, 3
 NUCLEUS_PX, NUCLEUS_OD, CELL_PX, CELL_OD, MEMBRANE_PX, MEMBRANE_OD = range(6)
 """Columns of what :func:`stamp_cells` measures."""
 
@@ -121,56 +130,7 @@ def _trace(
 
 
 @njit(cache=True)
-def _chromatin(
-    brush: Brush, cells: Cells, n: int, i: int, j: int, inner: float, even: float
-) -> float:
-    """Relative haematoxylin at a pixel of a nucleus: grain, paler middle, one nucleolus."""
-    if cells.kind[n] != 0:
-        return 1.0 + brush.chromatin * even
-    word = cells.key[n]
-    turn, far = 6.283185307179586 * uniform(word, 50), 0.45 * uniform(word, 51)
-    vesicular = 0.45 * uniform(word, 52)
-    sx = (i + 0.5) * brush.mpp - cells.drawn_x[n] - cells.offset_x[n]
-    sy = (j + 0.5) * brush.mpp - cells.drawn_y[n] - cells.offset_y[n]
-    sx -= far * math.cos(turn) * cells.long_um[n]
-    sy -= far * math.sin(turn) * cells.long_um[n]
-    spot = 0.9 * math.exp(-(sx * sx + sy * sy) / 1.4)
-    return 1.0 + brush.chromatin * even + vesicular * (inner * inner - 0.34 + spot)
-
-
-@njit(cache=True)
-def _cytoplasm(
-    brush: Brush, textures: Textures, i: int, j: int, grain: float, parted: bool
-) -> tuple[float, float]:
-    """Haematoxylin and eosin of a tumour cell's cytoplasm; cells part a little at their border."""
-    cloud = at_pixel(textures.cloud_a, textures.cloud_b, i, j)
-    blue = brush.pale_blue * max(1.0 + 0.22 * cloud + 0.2 * grain, 0.0)
-    blue *= 2.2 if brush.eosin > 0 else 1.0
-    pink = 0.8 * brush.eosin * max(1.0 + 0.15 * cloud + 0.15 * grain, 0.0)
-    return (0.8 * blue if parted else blue), pink
-
-
-@njit(cache=True)
-def _brown(
-    brush: Brush, dab: float, directed: float, which: int, stroma: bool, uneven: float
-) -> float:
-    """DAB of one pixel of a cell; ``directed`` is the membrane's density in its direction."""
-    if brush.marker == NUCLEAR and which == IN_NUCLEUS:
-        return dab * uneven
-    if brush.marker == CYTOPLASMIC and which != IN_NUCLEUS:
-        return dab * uneven
-    if brush.marker == MEMBRANE:
-        if which == IN_MEMBRANE:
-            return directed * uneven
-        if which == IN_NUCLEUS:
-            return brush.unspecific + 0.25 * brush.blush * dab
-        if not stroma:
-            return brush.unspecific + brush.blush * dab * uneven
-    return brush.unspecific
-
-
-@njit(cache=True)
-def _fill(  # noqa: C901  one compiled pass over the pixels; parts of it would pass it all again
+def _fill(  # noqa: C901, PLR0912  one compiled pass over the pixels; parts of it would pass it all again
     brush: Brush,
     textures: Textures,
     cells: Cells,
@@ -191,8 +151,13 @@ def _fill(  # noqa: C901  one compiled pass over the pixels; parts of it would p
 ) -> None:
     """Paint the traced cell; textures are centred on their mean, so the wanted mean is kept."""
     left, top, right, bottom = window
-    stroma = cells.kind[n] != 0
+    stroma = cells.kind[n] != 0 and cells.kind[n] != GLANDULAR
     dab = staining.dab[n]
+    unspecific, bluer = brush.unspecific, 1.0
+    if brush.brown_unevenness > 0:
+        unspecific *= math.exp(brush.brown_unevenness * cells.slow[n])
+    if brush.blue_unevenness > 0:
+        bluer = math.exp(brush.blue_unevenness * cells.slow[n])
     for j in range(top, bottom):
         for i in range(left, right):
             which = part[j - top, i - left]
@@ -202,9 +167,16 @@ def _fill(  # noqa: C901  one compiled pass over the pixels; parts of it would p
             grain = at_pixel(textures.grain_a, textures.grain_b, i, j)
             even = grain - mean_grain[which]
             uneven = max(0.0, 1.0 + brush.dab_texture * even)
+            if which == IN_NUCLEUS and cells.look[n] == OUT_OF_PLANE:
+                uneven *= 1.6 * (1.0 - depth[j - top, i - left])
             brown = np.float32(
-                _brown(brush, dab, staining.sector[n, direction], which, stroma, uneven)
+                brown_at(
+                    brush, unspecific, dab, staining.sector[n, direction], which, stroma, uneven
+                )
             )
+            if brush.speckle > 0 and which == IN_CYTOPLASM and brush.marker != CYTOPLASMIC:
+                cloud = at_pixel(textures.cloud_a, textures.cloud_b, i, j)
+                brown += np.float32(speckle(brush, cloud, grain))
             measured[2 * which - 2] += 1
             measured[2 * which - 1] += brown
             if which == IN_MEMBRANE:
@@ -218,20 +190,31 @@ def _fill(  # noqa: C901  one compiled pass over the pixels; parts of it would p
                 membrane = which == IN_MEMBRANE and not stroma
                 line[y, x] = staining.sector[n, direction] if membrane else CELL_BODY
             if which == IN_NUCLEUS:
-                body = _chromatin(brush, cells, n, i, j, depth[j - top, i - left], even)
+                body = chromatin(brush, cells, n, i, j, depth[j - top, i - left], even)
                 # brown precipitate keeps some haematoxylin out
                 kept = 1.0 - 0.3 * min(dab, 1.0) if brush.marker == NUCLEAR else 1.0
                 dyes[0, y, x] = staining.hematoxylin[n] * max(body, 0.15) * kept
                 dyes[2, y, x] = 0.35 * brush.eosin
             elif not stroma:
                 parted = depth[j - top, i - left] < 0.35 and brush.marker != MEMBRANE
-                dyes[0, y, x], dyes[2, y, x] = _cytoplasm(brush, textures, i, j, grain, parted)
+                dyes[0, y, x], dyes[2, y, x] = cytoplasm(brush, textures, i, j, grain, parted)
+                dyes[0, y, x] *= bluer
     for which in range(3):
         if measured[2 * which] > 0:
             measured[2 * which + 1] /= measured[2 * which]
     for k in range(32):
         if sector_px[k] > 0:
             sector_od[k] /= sector_px[k]
+
+
+@njit(cache=True)
+def _extent(cells: Cells, n: int) -> tuple[float, float]:
+    """Farthest a cell is drawn from its seed, across and down, µm."""
+    long_um, short_um = cells.limit_long[n], cells.limit_short[n]
+    c, s = abs(math.cos(cells.angle[n])), abs(math.sin(cells.angle[n]))
+    wide = math.sqrt((long_um * c) ** 2 + (short_um * s) ** 2)
+    high = math.sqrt((long_um * s) ** 2 + (short_um * c) ** 2)
+    return wide + abs(cells.offset_x[n]) + BEND_UM, high + abs(cells.offset_y[n]) + BEND_UM
 
 
 @njit(cache=True, nogil=True)
@@ -257,11 +240,11 @@ def stamp_cells(
     are taken over the whole cell, as far as it lies on the slide, whether or not ``dyes`` has it.
     """
     for n in range(cells.x.size):
-        reach = cells.limit_long[n] + abs(cells.offset_x[n]) + abs(cells.offset_y[n]) + BEND_UM
-        left = max(math.floor((cells.drawn_x[n] - reach) / brush.mpp), 0)
-        top = max(math.floor((cells.drawn_y[n] - reach) / brush.mpp), 0)
-        right = min(math.ceil((cells.drawn_x[n] + reach) / brush.mpp), brush.width_px)
-        bottom = min(math.ceil((cells.drawn_y[n] + reach) / brush.mpp), brush.height_px)
+        wide, high = _extent(cells, n)
+        left = max(math.floor((cells.drawn_x[n] - wide) / brush.mpp), 0)
+        top = max(math.floor((cells.drawn_y[n] - high) / brush.mpp), 0)
+        right = min(math.ceil((cells.drawn_x[n] + wide) / brush.mpp), brush.width_px)
+        bottom = min(math.ceil((cells.drawn_y[n] + high) / brush.mpp), brush.height_px)
         if right <= left or bottom <= top:
             continue
         part = np.zeros((bottom - top, right - left), np.uint8)

@@ -27,7 +27,7 @@ from herscope.slide.phantom.render import Plan, draw_cells, make_plan, nothing_d
 from herscope.slide.phantom.rows import Piece, truth_piece
 from herscope.slide.phantom.spec import PhantomSpec
 
-Compartment = Literal["tumor", "stroma", "all"]
+Compartment = Literal["tumor", "stroma", "other", "all"]
 
 TRUTH_SCHEMA: Final = "herscope.phantom/1"
 _PIECE_UM: Final = 1000.0
@@ -44,11 +44,11 @@ class PhantomTruth:
     cells
         One row a cell: ``cell_id`` (from the place, the same in any rectangle), ``x_um``, ``y_um``
         (centre of the nucleus' area), ``seed_x_um``, ``seed_y_um`` (the point from which directions
-        are meant), ``compartment`` (tumor, stroma), ``kind``, ``grade`` 0 to 3,
+        are meant), ``compartment`` (tumor, stroma, other), ``kind``, ``grade`` 0 to 3,
         ``od`` (mean DAB of the marker's compartment), ``nucleus_od``, ``cytoplasm_od``,
         ``membrane_od``, ``hematoxylin_od``, ``nucleus_area_um2``, ``obscured`` (under an
-        artefact); for membrane stains also ``pattern``, ``stained_od``, ``completeness_1``,
-        ``completeness_2``, ``completeness_3``.
+        artefact); ``look`` where the Spec varies it; for membrane stains also ``pattern``,
+        ``stained_od``, ``completeness_1``, ``completeness_2``, ``completeness_3``.
     nuclei
         (n, 32, 2) nucleus outlines, x and y in level-0 pixels (a pixel's area is [i, i + 1)).
     outlines
@@ -68,7 +68,7 @@ class PhantomTruth:
     box_px: tuple[int, int, int, int]
 
     def regions(self) -> dict[str, BaseGeometry]:
-        """Tumor, Stroma, Fat and Background as (multi)polygons in level-0 pixels."""
+        """Tumor, Stroma, Fat, Background, with structures Other: polygons in level-0 pixels."""
         return dict(self._regions)
 
     @functools.cached_property
@@ -77,9 +77,10 @@ class PhantomTruth:
 
     def counts(self, compartment: Compartment = "tumor") -> list[int]:
         """Cells of grade 0, 1+, 2+, 3+."""
-        if compartment not in {"tumor", "stroma", "all"}:
+        if compartment not in {"tumor", "stroma", "other", "all"}:
             raise InputError(
-                f"compartment {compartment!r} is not tumor, stroma or all", hint="such as 'tumor'"
+                f"compartment {compartment!r} is not tumor, stroma, other or all",
+                hint="such as 'tumor'",
             )
         rows = self.cells
         if compartment != "all":
@@ -102,7 +103,10 @@ class PhantomTruth:
         areas = {
             name: shape.area * self.spec.mpp**2 / 1e6 for name, shape in self.regions().items()
         }
-        for name in ("tumor", "stroma", "all"):
+        names: list[Compartment] = ["tumor", "stroma", "all"]
+        if "Other" in areas:
+            names.insert(2, "other")
+        for name in names:
             counts = self.counts(name)
             some = sum(counts) > 0
             out[name] = {
@@ -148,7 +152,12 @@ class PhantomTruth:
         return table, document, annotations
 
     def _features(self) -> dict[str, Any]:
-        colors = {"Tumor": [200, 0, 0], "Stroma": [150, 200, 150], "Fat": [200, 200, 0]}
+        colors = {
+            "Tumor": [200, 0, 0],
+            "Stroma": [150, 200, 150],
+            "Fat": [200, 200, 0],
+            "Other": [255, 200, 0],
+        }
         features = [
             {
                 "type": "Feature",

@@ -13,9 +13,9 @@ from PIL import Image
 from herscope.core.errors import InputError, SchemaError, UnknownResolution
 from herscope.nn.augment import OFF, AugmentSpec, augment
 from herscope.nn.inputs import network_input
-from herscope.nn.patches import read_patches
-from herscope.nn.phantom_patches import make_phantom_patches, random_phantom
-from herscope.nn.slide_patches import cut_patches
+from herscope.nn.patches.compartments import read_patches
+from herscope.nn.patches.from_slides import cut_patches
+from herscope.nn.patches.phantom_compartments import make_phantom_patches, random_phantom
 from herscope.slide.phantom.spec import PhantomSpec
 from herscope.slide.phantom.truth import phantom_truth
 from herscope.slide.phantom.write import draw_phantom
@@ -266,16 +266,30 @@ def test_every_drawn_phantom_is_a_possible_one():
     assert {spec.stain for spec in drawn} == {"nuclear", "membrane", "cytoplasmic"}
 
 
-def test_the_mask_is_the_truth_of_the_phantom(phantoms):
-    found = read_patches(phantoms)
-    spec = random_phantom(5, 1, size_um=192.0, mpp=0.5)
+@pytest.mark.parametrize(("number", "glands"), [(1, 0.0), (2, 1.0), (4, 1.0)])
+def test_the_mask_is_the_truth_of_the_phantom(tmp_path, number, glands):
+    folder = make_phantom_patches(
+        tmp_path / "p", 4 * number + 4, 5, size_px=96, normal_glands=glands
+    )
+    found = read_patches(folder)
+    spec = random_phantom(5, number, size_um=192.0, mpp=0.5, normal_glands=glands)
+    assert not spec.pen_marks + spec.folds  # no artefact on this slide, so areas can be compared
     regions = phantom_truth(spec).regions()
-    mask = np.block([[found.load(4).mask, found.load(5).mask],
-                     [found.load(6).mask, found.load(7).mask]])  # fmt: skip
-    assert not (mask == 3).any()  # no artefact on this slide, so areas can be compared
-    for code, names in ((0, ["Tumor"]), (1, ["Stroma"]), (2, ["Fat", "Background"])):
-        area = sum(regions[name].area for name in names) / 4  # two phantom px a patch px
+    parts = [found.load(4 * number + k).mask for k in range(4)]
+    mask = np.block([parts[:2], parts[2:]])
+    names = (["Tumor"], ["Stroma"], ["Fat", "Background"], ["Other"])
+    for code, some in enumerate(names):
+        # two phantom px a patch px
+        area = sum(regions[name].area for name in some if name in regions) / 4
         assert (mask == code).sum() == pytest.approx(area, abs=0.01 * mask.size)
+
+
+def test_normal_glands_are_of_class_other_and_on_request_alone(tmp_path):
+    usual = random_phantom(5, 0, size_um=192.0, mpp=0.5)
+    asked = random_phantom(5, 0, size_um=192.0, mpp=0.5, normal_glands=1.0)
+    assert usual.normal_gland_fraction == 0 < asked.normal_gland_fraction
+    with pytest.raises(InputError, match="normal_glands"):
+        make_phantom_patches(tmp_path / "p", 4, normal_glands=1.5)
 
 
 def test_tumour_of_a_phantom_holds_more_dye_than_its_glass(phantoms):

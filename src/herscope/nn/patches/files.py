@@ -18,17 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from herscope.core.errors import SchemaError
+from herscope.core.errors import InputError, SchemaError, UnknownResolution
 from herscope.core.registry import COMPARTMENT_CLASSES, nearest
 from herscope.core.spec import Spec
 from herscope.core.store import read_json
 from herscope.core.study import build
+from herscope.core.units import Mpp
 from herscope.stain.vectors import Triple
 
 SCHEMA: Final = "herscope.patches/1"
 CLASSES: Final = COMPARTMENT_CLASSES
 """Codes 0 to 3 (AutoIHC's four classes; background holds glass and fat)."""
 IGNORE: Final = 255
+IMAGE_SUFFIXES: Final = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 WHITE: Final = (255.0, 255.0, 255.0)
 """White point of patches that state none."""
 
@@ -133,6 +135,71 @@ def read_groups(folder: Path, stems: Sequence[str]) -> tuple[tuple[str, ...], tu
             hint="list every patch",
         )
     return tuple(found[stem] for stem in stems), ()
+
+
+def image_pairs(folder: Path, labels: str) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return images and their labels by stem; ``labels`` is the name of the second folder.
+
+    Raises
+    ------
+    InputError
+        A folder is absent, there is no image, two files share a stem, or one has no partner.
+    """
+    layout = f"a patch folder has images/ and {labels}/ with files of the same stem"
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder", hint=layout)
+    found = []
+    for name in ("images", labels):
+        part = folder / name
+        if not part.is_dir():
+            raise InputError(f"{folder} has no folder {name}", hint=layout)
+        files: dict[str, Path] = {}
+        for file in sorted(part.iterdir()):
+            if file.name.startswith(".") or file.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            if file.stem in files:
+                raise InputError(
+                    f"{files[file.stem]} and {file.name} have the same stem",
+                    hint="give every patch a name of its own",
+                )
+            files[file.stem] = file
+        found.append(files)
+    images, masks = found
+    singular = labels.removesuffix("s")
+    if not images:
+        raise InputError(f"{folder / 'images'} holds no image", hint=layout)
+    for kind, have, other in (("image", images, masks), (singular, masks, images)):
+        alone = sorted(have.keys() - other.keys())
+        if alone:
+            missing = singular if kind == "image" else "image"
+            raise InputError(
+                f"{kind} {have[alone[0]]} has no {missing} ({len(alone)} such in all)",
+                hint=f"its {missing} is {folder / (missing + 's') / alone[0]}.png",
+            )
+    return images, masks
+
+
+def resolution(folder: Path, written: float | None, stated: float | None) -> Mpp:
+    """Return the µm/px of a folder's patches: what it states, or what the user says.
+
+    Raises
+    ------
+    UnknownResolution
+        Nobody says.
+    InputError
+        Both do, and they differ.
+    """
+    if written is None and stated is None:
+        raise UnknownResolution(
+            f"nobody states the µm/px of the patches in {folder}",
+            hint='pass --mpp 1.0 (or whatever is true), or write {"mpp": 1.0} to patches.json',
+        )
+    if written is not None and stated is not None and abs(written / stated - 1) > 1e-3:
+        raise InputError(
+            f"patches.json of {folder} states {written:g} µm/px, --mpp {stated:g}",
+            hint="leave --mpp out, or correct patches.json",
+        )
+    return Mpp(written if written is not None else float(stated or 0))
 
 
 def _object(file: Path) -> dict[str, Any]:

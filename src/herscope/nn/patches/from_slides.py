@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from herscope.core.errors import InputError
 from herscope.core.store import staged_folder, write_bytes, write_json, write_text
-from herscope.nn.patch_files import CLASSES, IGNORE, SCHEMA
+from herscope.nn.patches.files import CLASSES, IGNORE, SCHEMA
 from herscope.slide.find import slide_names
 from herscope.slide.opened import Slide, open_slide
 from herscope.slide.resolution import SlideSpec

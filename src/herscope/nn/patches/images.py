@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from herscope.core.errors import InputError
 from herscope.slide.protocol import Rgb
+from herscope.stain.vectors import Triple
 
 Codes = NDArray[np.uint8]
 """(height, width), 0 to 3, 255 for pixels that nobody annotated."""
@@ -20,9 +21,17 @@ SMALLEST_PX: Final = 32
 LARGEST_PX: Final = 4096
 
 
+class Labelled(NamedTuple):
+    """A picture, a whole number for every pixel of it, and the white point of its slide."""
+
+    rgb: Rgb
+    labels: NDArray[Any]
+    white: Triple
+
+
 def read_image(path: Path) -> Rgb:
     """Read an RGB image of 8 bits; (height, width, 3) uint8."""
-    image = _open(path)
+    image = open_image(path)
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         image = image.convert("RGB")  # opaque: the fourth channel says nothing
     if image.mode != "RGB":
@@ -42,7 +51,7 @@ def read_image(path: Path) -> Rgb:
 
 def read_mask(path: Path, table: NDArray[np.int16]) -> Codes:
     """Read a mask and translate its values by a table of 256 entries, -1 for unknown ones."""
-    image = _open(path)
+    image = open_image(path)
     if image.mode not in {"L", "P", "1"}:
         raise InputError(
             f"mask {path} is of the kind {image.mode}, not grey or indexed of 8 bits",
@@ -62,7 +71,8 @@ def read_mask(path: Path, table: NDArray[np.int16]) -> Codes:
     return codes.astype(np.uint8)
 
 
-def _open(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
+    """Read an image file whole, or say why it cannot be read."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -79,7 +89,7 @@ def _open(path: Path) -> Image.Image:
         ) from error
 
 
-def same_size(image: Path, rgb: Rgb, mask_file: Path, mask: Codes) -> None:
+def same_size(image: Path, rgb: Rgb, mask_file: Path, mask: NDArray[Any]) -> None:
     """Refuse a mask that does not cover its image pixel by pixel."""
     if rgb.shape[:2] != mask.shape:
         raise InputError(

@@ -20,8 +20,8 @@ from herscope.core.store import write_json  # noqa: E402
 from herscope.nn.augment import OFF, AugmentSpec  # noqa: E402
 from herscope.nn.batches import PatchBatches, figures, overlap_of  # noqa: E402
 from herscope.nn.fit import FitSpec, fit, learning_rate_at  # noqa: E402
-from herscope.nn.patches import read_patches  # noqa: E402
-from herscope.nn.phantom_patches import make_phantom_patches  # noqa: E402
+from herscope.nn.patches.compartments import read_patches  # noqa: E402
+from herscope.nn.patches.phantom_compartments import make_phantom_patches  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +223,18 @@ def test_the_weights_of_the_best_epoch_are_put_back(tmp_path):
     _, weights = train(tmp_path, spec=spec(monitor="score"), validate=remember)
     assert same(weights, kept[1])
     assert not same(weights, kept[3])
+
+
+def test_the_weights_of_the_last_epoch_stay_when_asked_for(tmp_path):
+    kept, weights = {}, {}
+    for keep in ("best", "last"):
+        asked = spec(monitor="score", keep=keep)
+        result, weights[keep] = train(
+            tmp_path / keep, spec=asked, validate=scripted([3.0, 1.0, 2.0, 4.0])
+        )
+        kept[keep] = (result.best_epoch, result.best_value)
+    assert kept == {"best": (2, 1.0), "last": (4, 4.0)}
+    assert not same(weights["best"], weights["last"])
 
 
 def test_batch_statistics_are_those_of_the_weights_they_are_used_with(tmp_path):

@@ -315,9 +315,10 @@ def test_a_file_in_the_way_is_told(tmp_path):
 def test_the_channels_of_the_card_are_those_the_input_is_made_with():
     from herscope.nn.inputs import network_input
 
-    white = (255.0, 255.0, 255.0)
+    pixels, white = np.zeros((2, 3, 3), np.uint8), (255.0, 255.0, 255.0)
     for name, channels in INPUT_CHANNELS.items():
-        assert len(network_input(np.zeros((2, 3, 3), np.uint8), name, white)) == channels
+        target = np.ones((2, 3), bool) if name == "dab-target" else None
+        assert len(network_input(pixels, name, white, target=target)) == channels
 
 
 def test_models_shows_and_verifies_a_folder(folder, capsys):

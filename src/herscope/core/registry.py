@@ -18,13 +18,21 @@ from herscope.core.errors import ModelError, UnknownModel, WeightsUnavailable, W
 
 T = TypeVar("T")
 Task = Literal["nuclei", "compartments", "hscore", "embedding", "slide"]
-ModelInputs = Literal["rgb", "hematoxylin", "hematoxylin-rgb"]
+ModelInputs = Literal["rgb", "hematoxylin", "hematoxylin-rgb", "dab-target"]
 
-INPUT_CHANNELS: Final[dict[str, int]] = {"rgb": 3, "hematoxylin": 1, "hematoxylin-rgb": 4}
+INPUT_CHANNELS: Final[dict[str, int]] = {
+    "rgb": 3,
+    "hematoxylin": 1,
+    "hematoxylin-rgb": 4,
+    "dab-target": 1,
+}
 """Channels of each input a model can take; haematoxylin comes first where there are both."""
 
 COMPARTMENT_CLASSES: Final = ("tumor", "stroma", "background", "other")
 """Classes of every compartment model, in the order of their codes 0 to 3."""
+
+NUCLEUS_CHANNELS: Final = ("nucleus", "distance", "horizontal", "vertical")
+"""What the output channels of a nucleus model may be; see :mod:`herscope.nn.nucleus_targets`."""
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -125,6 +133,11 @@ class ModelCard(BaseModel):
         pattern="^[0-9a-f]{64}$",
         description="Checksum of the trainable weights beside them; absent without such a file",
     )
+    int8_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="Checksum of the 8-bit copy beside it; absent without such a file",
+    )
     format: Literal["herscope.model/1"] = Field(
         default="herscope.model/1", description="Version of the model folder"
     )
@@ -134,6 +147,9 @@ class ModelCard(BaseModel):
     )
     classes: list[str] | None = Field(
         default=None, description="Names of the output channels in order; absent without classes"
+    )
+    trained_px: int | None = Field(
+        default=None, gt=0, description="Edge of the patches it was trained on; absent if unknown"
     )
     metrics: dict[str, float] = Field(default_factory=dict, description="Measured figures")
 
@@ -222,15 +238,20 @@ def nests_card() -> ModelCard:
     return ModelCard(
         name="nests",
         task="compartments",
-        summary="Epithelial nests and stroma from the width and spacing of nuclei; normal "
-        "epithelium and lymphoid tissue count as tumour.",
+        summary="Epithelial nests and stroma from the width of nuclei and what lies between them; "
+        "normal epithelium and stroma with wide nuclei count as tumour.",
         input_mpp_finest=0.1,
         input_mpp_coarsest=1.25,
         input_size_px=None,
         normalisation="optical density against the slide's own white point; no stain normalisation",
         licence="Apache-2.0",
         source="herscope.segment.nests; no weights",
-        training_data="none; constants set by hand on four EndoNuke tiles and phantoms",
+        training_data="none; constants set by hand on four EndoNuke tiles, two of DeepLIIF and a "
+        "Ki67 region of QuPath's documentation",
         sha256=None,
-        metrics={"endonuke_nuclei_right_tuned_on": 0.924, "phantom_small_cells_right": 0.964},
+        metrics={
+            "endonuke_nuclei_right_tuned_on": 0.967,
+            "endonuke_nuclei_right_tile_left_out": 0.774,
+            "random_phantom_cells_right_balanced": 0.675,
+        },
     )

@@ -9,7 +9,7 @@ and all are drawn whether used or not: switching one effect off changes no other
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -73,21 +73,21 @@ class _Draw(NamedTuple):
 
 def augment(
     rgb: Rgb,
-    mask: NDArray[np.uint8],
+    mask: NDArray[Any],
     white: Triple,
     spec: AugmentSpec,
     *,
     seed: int,
     epoch: int,
     index: int,
-) -> tuple[Rgb, NDArray[np.uint8]]:
+) -> tuple[Rgb, NDArray[Any]]:
     """Vary one patch.
 
     Parameters
     ----------
     rgb, mask
-        (height, width, 3) and (height, width) uint8; a square patch stays square, others may be
-        turned upright.
+        (height, width, 3) uint8 and (height, width) of whole numbers; a square patch stays square,
+        others may be turned upright.
     white
         White point, for optical density.
     spec

@@ -1,4 +1,4 @@
-"""Training batches and validation figures from a patch folder.
+"""Training batches from a folder of patches, and what a compartment network is judged by.
 
 An epoch is a shuffle by (seed, epoch); every patch gives one square crop, varied by
 :func:`herscope.nn.augment.augment`. Where the number of patches is no multiple of the batch, the
@@ -9,8 +9,8 @@ over all of them before any figure is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from herscope.nn.augment import AugmentSpec, augment
 from herscope.nn.inputs import network_input
-from herscope.nn.patch_files import CLASSES, IGNORE
-from herscope.nn.patch_images import SMALLEST_PX
-from herscope.nn.patches import Patch, PatchFolder
+from herscope.nn.patches.compartments import PatchFolder
+from herscope.nn.patches.files import CLASSES, IGNORE
+from herscope.nn.patches.images import SMALLEST_PX, Labelled
 from herscope.stats.segmentation import Overlap, overlap_by_class, pooled_overlap
 
 CACHE_BYTES: Final = 1 << 29
@@ -31,13 +31,32 @@ _ORDER: Final = 1 << 62
 """Sets the stream of the epoch's order apart from the streams of the patches."""
 
 
+Target = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+class Source(Protocol):
+    """A folder of patches with a number for every pixel."""
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(patches, 2) height and width."""
+
+    def labelled(self, index: int) -> Labelled:
+        """Read one patch."""
+
+
+def class_codes(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return class codes as a compartment network's target."""
+    return labels.astype(np.int64)
+
+
 class PatchBatches:
-    """Batches of a patch folder; see :class:`herscope.nn.fit.Batches`.
+    """Batches of a folder of patches; see :class:`herscope.nn.fit.Batches`.
 
     Parameters
     ----------
     folder
-        The patches.
+        The patches, of compartments or of nuclei.
     indices
         Which of them; two or more.
     inputs
@@ -50,11 +69,13 @@ class PatchBatches:
         How patches are varied.
     seed
         Of order, crops and variation.
+    target
+        Makes of a crop's labels, turned and mirrored with it, what the network should give.
     """
 
     def __init__(
         self,
-        folder: PatchFolder,
+        folder: Source,
         indices: Sequence[int],
         *,
         inputs: str,
@@ -62,20 +83,21 @@ class PatchBatches:
         crop_px: int,
         spec: AugmentSpec,
         seed: int,
+        target: Target = class_codes,
     ) -> None:
         self.folder, self.indices = folder, tuple(indices)
-        self.inputs, self.spec, self.seed = inputs, spec, seed
+        self.inputs, self.spec, self.seed, self.target = inputs, spec, seed, target
         self.batch = max(2, min(batch, len(self.indices)))
         smallest = int(folder.sizes[list(self.indices)].min())
         self.crop_px = max(SMALLEST_PX, min(crop_px, smallest) // MULTIPLE_PX * MULTIPLE_PX)
-        self._kept: dict[int, Patch] = {}
+        self._kept: dict[int, Labelled] = {}
         self._kept_bytes = 0
 
     def __len__(self) -> int:
         return (len(self.indices) + self.batch - 1) // self.batch
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (batch, channels, px, px) float32 and (batch, px, px) int64."""
+        """Yield (batch, channels, px, px) float32 and the targets, the batch first."""
         generator = np.random.Generator(np.random.PCG64([self.seed, number, _ORDER]))
         order = generator.permutation(len(self.indices))
         order = np.resize(order, len(self) * self.batch)  # the front again, to fill the last batch
@@ -85,36 +107,36 @@ class PatchBatches:
                 for i, k in enumerate(order[start : start + self.batch])
             ]
             inputs = np.stack([image for image, _ in rows])
-            target = np.stack([mask for _, mask in rows]).astype(np.int64)
+            target = np.stack([target for _, target in rows])
             yield torch.from_numpy(inputs), torch.from_numpy(target)
 
     def _item(
         self, place: int, epoch: int, position: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
         patch = self._load(self.indices[place])
         generator = np.random.Generator(np.random.PCG64([self.seed, epoch, _ORDER + 1, position]))
-        height, width = patch.mask.shape
+        height, width = patch.labels.shape
         y = int(generator.integers(height - self.crop_px + 1))
         x = int(generator.integers(width - self.crop_px + 1))
         window = np.s_[y : y + self.crop_px, x : x + self.crop_px]
-        rgb, mask = augment(
+        rgb, labels = augment(
             patch.rgb[window],
-            patch.mask[window],
+            patch.labels[window],
             patch.white,
             self.spec,
             seed=self.seed,
             epoch=epoch,
             index=position,
         )
-        return network_input(rgb, self.inputs, patch.white), mask
+        return network_input(rgb, self.inputs, patch.white), self.target(labels)
 
-    def _load(self, index: int) -> Patch:
+    def _load(self, index: int) -> Labelled:
         patch = self._kept.get(index)
         if patch is None:
-            patch = self.folder.load(index)
+            patch = self.folder.labelled(index)
             if self._kept_bytes < CACHE_BYTES:
                 self._kept[index] = patch
-                self._kept_bytes += patch.rgb.nbytes + patch.mask.nbytes
+                self._kept_bytes += patch.rgb.nbytes + patch.labels.nbytes
         return patch
 
 

@@ -1,10 +1,11 @@
-"""What a compartment network is given: RGB, the haematoxylin image, or both.
+"""What a network is given: RGB, the haematoxylin image, both, or the DAB image of a target.
 
 One function makes the input for training, evaluation and slides, so that a network never meets
 another scaling than the one it was trained with. RGB is divided by 255. Haematoxylin is log10
 optical density against the slide's own white point by :mod:`herscope.stain.deconvolve` (AutoIHC
 gives its compartment network the H image, so that brown does not tell it what to call tumour);
-negative amounts are kept. No stain normalisation.
+negative amounts are kept. The input of an H-score network is the optical density of DAB, 0 outside
+the target (AutoIHC). No stain normalisation.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from herscope.stain.vectors import RUIFROK_JOHNSTON, StainVectors, Triple
 RGB: Final = "rgb"
 HEMATOXYLIN: Final = "hematoxylin"
 HEMATOXYLIN_RGB: Final = "hematoxylin-rgb"
+DAB_TARGET: Final = "dab-target"
 NORMALISATION: Final = {
     RGB: "red, green and blue divided by 255",
     HEMATOXYLIN: "log10 optical density of haematoxylin against the slide's own white point",
     HEMATOXYLIN_RGB: (
         "log10 optical density of haematoxylin against the slide's own white point; "
         "red, green and blue divided by 255"
+    ),
+    DAB_TARGET: (
+        "log10 optical density of DAB against the slide's own white point, 0 outside the target"
     ),
 }
 """What the card of a model says of its input."""
@@ -50,7 +55,12 @@ def channels_of(inputs: str) -> int:
 
 
 def network_input(
-    rgb: Rgb, inputs: str, white: Triple, vectors: StainVectors = RUIFROK_JOHNSTON
+    rgb: Rgb,
+    inputs: str,
+    white: Triple,
+    vectors: StainVectors = RUIFROK_JOHNSTON,
+    *,
+    target: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Turn pixels into what the network takes.
 
@@ -59,11 +69,13 @@ def network_input(
     rgb
         (height, width, 3) uint8.
     inputs
-        ``rgb``, ``hematoxylin`` or ``hematoxylin-rgb``.
+        ``rgb``, ``hematoxylin``, ``hematoxylin-rgb`` or ``dab-target``.
     white
         White point in red, green, blue, 0 to 255.
     vectors
         Stain vectors of the slide.
+    target
+        (height, width) pixels that count; needed for ``dab-target``, of no use to the others.
 
     Returns
     -------
@@ -73,7 +85,7 @@ def network_input(
     Raises
     ------
     InputError
-        An unknown input.
+        An unknown input, or ``dab-target`` without a target of the image's size.
 
     Examples
     --------
@@ -82,6 +94,16 @@ def network_input(
     [0.20000000298023224, 0.20000000298023224, 0.20000000298023224]
     """
     out = np.empty((channels_of(inputs), *rgb.shape[:2]), np.float32)
+    if inputs == DAB_TARGET:
+        if target is None or target.shape != rgb.shape[:2]:
+            said = "none" if target is None else f"one of {target.shape}"
+            raise InputError(
+                f"the input {inputs} of an image of {rgb.shape[:2]} needs a target, got {said}",
+                hint="compartment and nuclei say which pixels count; all of them is a target too",
+            )
+        dab = deconvolve(rgb, deconvolution_table(vectors, white)).dab
+        out[0] = np.where(target, dab, 0).astype(np.float32) / np.float32(MILLI_OD)
+        return out
     first = 0
     if inputs != RGB:
         stains = deconvolve(rgb, deconvolution_table(vectors, white))

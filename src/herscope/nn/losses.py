@@ -17,7 +17,7 @@ a gather is a scatter, whose order of additions is not fixed on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -212,6 +212,44 @@ def focal(
     # 1 - p from the log keeps digits where p is close to 1; the clamp keeps the slope finite.
     missing = (-torch.expm1(log_p)).clamp(min=1e-12)
     return mean_over_counted(missing**gamma * log_p, hot, weights)
+
+
+def compartment_loss(
+    weights: Tensor, name: str = "cross-entropy"
+) -> Callable[[Tensor | tuple[Tensor, ...], Tensor], Tensor]:
+    """Return the loss of a compartment network.
+
+    Parameters
+    ----------
+    weights
+        Of the classes.
+    name
+        What is added to soft Dice: ``cross-entropy`` or ``focal``.
+
+    Returns
+    -------
+    callable
+        Takes logits, or the logits of every depth (their losses are averaged, Zhou et al. 2018),
+        and the target.
+
+    Examples
+    --------
+    >>> loss = compartment_loss(torch.ones(4))
+    >>> logits, target = torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long)
+    >>> bool(loss((logits, logits), target) == loss(logits, target))
+    True
+    """
+    pixels = {"cross-entropy": cross_entropy, "focal": focal}[name]
+
+    def one(logits: Tensor, target: Tensor) -> Tensor:
+        return pixels(logits, target, weights.to(logits.device)) + soft_dice(logits, target)
+
+    def every(output: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
+        if isinstance(output, Tensor):
+            return one(output, target)
+        return torch.stack([one(logits, target) for logits in output]).mean()
+
+    return every
 
 
 def check_binary(logits: Tensor, target: Tensor, counted: Tensor) -> None:

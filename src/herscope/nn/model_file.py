@@ -33,9 +33,29 @@ from herscope.core.registry import (
     Task,
 )
 from herscope.core.store import make_folder, read_json, write_bytes, write_json, writing
+from herscope.nn.model_folders import CARD_FILE, find_model
 from herscope.nn.onnx_bytes import NotOnnx, has_outside_values
 
-CARD_FILE: Final = "card.json"
+__all__ = [
+    "AGAIN",
+    "CARD_FILE",
+    "HISTORY_FILE",
+    "LARGEST_CARD_BYTES",
+    "LARGEST_ONNX_BYTES",
+    "NO_LICENCE",
+    "ONNX_FILE",
+    "WEIGHTS_FILE",
+    "ModelFile",
+    "check_card",
+    "check_onnx",
+    "find_model",
+    "read_card",
+    "read_history",
+    "read_model",
+    "read_weights_bytes",
+    "write_model",
+]
+
 ONNX_FILE: Final = "model.onnx"
 WEIGHTS_FILE: Final = "weights.safetensors"
 HISTORY_FILE: Final = "history.json"

@@ -30,6 +30,7 @@ _NESTED: Final[dict[str, dict[int, str]]] = {
 }
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _MODEL_GRAPH: Final = 7
+_MODEL_METADATA, _ENTRY_KEY, _ENTRY_VALUE = 14, 1, 2
 _LARGEST_NUMBER: Final = 2**29 - 1  # what Protocol Buffers allow
 _DEEPEST: Final = 64
 """Graphs inside graphs (loops, branches); beyond this a file is made to harm."""
@@ -86,6 +87,39 @@ def has_outside_values(data: bytes) -> bool:
     if graphs != 1:
         raise NotOnnx("it holds no graph" if graphs == 0 else f"it holds {graphs} graphs")
     return outside
+
+
+def metadata(data: bytes) -> dict[str, str]:
+    """Return the metadata of an ONNX model: names and values its maker wrote into it.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+
+    Raises
+    ------
+    NotOnnx
+        The bytes are cut off or are no Protocol Buffers message.
+
+    Examples
+    --------
+    >>> metadata(bytes([0x72, 8, 0x0A, 1]) + b"a" + bytes([0x12, 3]) + b"xyz")
+    {'a': 'xyz'}
+    """
+    found: dict[str, str] = {}
+    for entry in _fields(data, 0, len(data)):
+        if entry.number != _MODEL_METADATA or entry.start < 0:
+            continue
+        parts = {part.number: part for part in _fields(data, entry.start, entry.end)}
+        texts = [
+            data[parts[k].start : parts[k].end].decode("utf-8", "replace")
+            if k in parts and parts[k].start >= 0
+            else ""
+            for k in (_ENTRY_KEY, _ENTRY_VALUE)
+        ]
+        found[texts[0]] = texts[1]
+    return found
 
 
 def _fields(data: bytes, start: int, end: int) -> Iterator[_Field]:

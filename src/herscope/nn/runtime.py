@@ -6,7 +6,8 @@ and tested. Measured on U-Nets (x86 cores with AVX-512): each engine gives the s
 number of threads and any batch a picture is in; the two engines and torch differ from one another
 by about 1e-6 of the largest logit. Other processors choose other kernels and may differ by as much.
 ``bf16`` rounds to 8 bits of mantissa (about 1 % of the largest logit), is used only when asked for
-by name, and is refused where the processor does not have it.
+by name, and is refused where the processor does not have it. ``int8`` runs the model's 8-bit copy
+(:mod:`herscope.nn.int8_file`), with either engine, and is refused where the model has none.
 
 Nothing of a model is executed but standard operators: no custom operator library is ever loaded.
 """
@@ -23,10 +24,12 @@ from numpy.typing import NDArray
 from herscope.core.errors import DependencyMissing, InputError, ModelError, WrongInput
 from herscope.core.provenance import cpu_count, package_version
 from herscope.core.registry import nearest
+from herscope.nn.int8_file import read_int8
 from herscope.nn.model_file import AGAIN, ModelFile
 
 Engine = Literal["onnx", "openvino"]
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "int8"]
+PRECISIONS: Final = ("float32", "bf16", "int8")
 Floats = NDArray[np.float32]
 
 ENGINES: Final[dict[str, str]] = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -37,6 +40,10 @@ TOLERANCE: Final = 1e-4
 
 TOLERANCE_BF16: Final = 0.05
 """The same with ``bf16``: 8 bits of mantissa through some twenty layers."""
+
+TOLERANCE_INT8: Final = 0.1
+"""Largest difference between two engines that run the same 8-bit copy; they round differently. How
+far the copy is from its network was measured when it was made and stands in the card."""
 
 _PROBE_PX: Final = 128
 """Edge of the picture on which two engines are compared; networks here halve it five times."""
@@ -66,7 +73,8 @@ class Runner:
     threads
         At least 1; ``None`` for the cores this process may use. The results do not depend on it.
     precision
-        ``float32``, or ``bf16`` with OpenVINO on a processor that has it.
+        ``float32``; ``bf16`` with OpenVINO on a processor that has it; ``int8`` for a model with an
+        8-bit copy.
 
     Raises
     ------
@@ -92,9 +100,9 @@ class Runner:
     ) -> None:
         if engine not in ENGINES:
             raise InputError(f"no engine is called {engine}", hint=nearest(engine, list(ENGINES)))
-        if precision not in {"float32", "bf16"}:
+        if precision not in PRECISIONS:
             raise InputError(
-                f"no precision is called {precision}", hint=nearest(precision, ["float32", "bf16"])
+                f"no precision is called {precision}", hint=nearest(precision, list(PRECISIONS))
             )
         if precision == "bf16" and engine != "openvino":
             raise InputError(
@@ -108,7 +116,8 @@ class Runner:
         self.precision: Precision = precision
         self.threads = cpu_count() if threads is None else threads
         load = _load_onnx if engine == "onnx" else _load_openvino
-        self._loaded = load(model, self.threads, precision)
+        runs = read_int8(model) if precision == "int8" else model
+        self._loaded = load(runs, self.threads, precision)
         _check_shapes(model, self._loaded)
         if engine != "onnx":
             _check_against_onnx(self)
@@ -161,7 +170,9 @@ class Runner:
         """Return engine, version, precision and checksum, for the provenance of a result."""
         return {
             "name": self.model.card.name,
-            "sha256": self.model.card.sha256,
+            "sha256": self.model.card.int8_sha256
+            if self.precision == "int8"
+            else self.model.card.sha256,
             "engine": self.engine,
             "engine_version": package_version(ENGINES[self.engine]),
             "precision": self.precision,
@@ -302,15 +313,16 @@ def _check_against_onnx(runner: Runner) -> None:
     size = card.input_size_px or _PROBE_PX
     rng = np.random.Generator(np.random.PCG64(0))
     probe = rng.random((1, runner.model.channels, size, size), dtype=np.float32)
-    expected = Runner(runner.model, "onnx", runner.threads).run(probe)
+    same: Precision = "int8" if runner.precision == "int8" else "float32"
+    expected = Runner(runner.model, "onnx", runner.threads, same).run(probe)
     found = runner.run(probe)
-    limit = TOLERANCE_BF16 if runner.precision == "bf16" else TOLERANCE
+    limit = {"bf16": TOLERANCE_BF16, "int8": TOLERANCE_INT8}.get(runner.precision, TOLERANCE)
     same_shape = found.shape == expected.shape
     if not same_shape or np.abs(found - expected).max() > limit * np.abs(expected).max():
         raise ModelError(
             f"model {card.name} gives other numbers with {runner.engine} ({runner.precision}) than "
             f"with ONNX Runtime (limit {limit:g} of the largest)",
-            hint="take engine onnx, or float32 instead of bf16, for this model",
+            hint="take engine onnx, or float32, for this model",
         )
 
 

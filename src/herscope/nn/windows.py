@@ -18,13 +18,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from herscope.core.errors import InputError, ModelError, WrongInput
 
+T = TypeVar("T")
 Floats = NDArray[np.float32]
 Read = Callable[[int, int, int, int], Floats]
 """``read(y, x, height, width)`` gives float32 (channels, height, width) inside the picture."""
@@ -126,7 +127,7 @@ def predict_map(
     groups = [
         [_Group(y, part) for part in _parts(_wanted(wanted, y, xs, size_px), batch)] for y in ys
     ]
-    inputs = _ahead(
+    inputs = ahead(
         lambda group: _read(read, group, shape, size_px), (one for row in groups for one in row)
     )
     codes = np.full(shape, NOT_PREDICTED, np.uint8)
@@ -279,13 +280,26 @@ def _probability_steps(logits: Floats, count: int, size_px: int) -> NDArray[np.i
     return np.rint(shifted).astype(np.int32)
 
 
-def _ahead(make: Callable[[_Group], Floats], groups: Iterable[_Group]) -> Iterator[Floats]:
-    """Make each input in one other thread, two in advance, in order."""
+def ahead(make: Callable[[T], Floats], items: Iterable[T]) -> Iterator[Floats]:
+    """Make each input in one other thread, two in advance, in order.
+
+    Parameters
+    ----------
+    make
+        Called in that thread, never twice at a time.
+    items
+        Taken in this thread, two more than were given out.
+
+    Examples
+    --------
+    >>> [float(made) for made in ahead(np.float32, [1, 2, 3])]
+    [1.0, 2.0, 3.0]
+    """
     pool = ThreadPoolExecutor(1, thread_name_prefix="windows")
     waiting: deque[Future[Floats]] = deque()
     try:
-        for group in groups:
-            waiting.append(pool.submit(make, group))
+        for item in items:
+            waiting.append(pool.submit(make, item))
             if len(waiting) > 2:
                 yield waiting.popleft().result()
         while waiting:

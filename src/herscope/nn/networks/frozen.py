@@ -48,6 +48,12 @@ class FrozenEncoder(nn.Module):
         What the encoder expects taken off and divided by, one number a channel, for pixels 0 to 1.
     hidden
         Channels of the head.
+
+    Attributes
+    ----------
+    origin
+        Where the encoder came from, for the card of a model made with it; empty when it was not
+        read from a file.
     """
 
     mean: Tensor
@@ -70,6 +76,7 @@ class FrozenEncoder(nn.Module):
         self.channels, self.classes = channels, classes
         self.features, self.stride = features, stride
         self.leading_tokens = leading_tokens
+        self.origin: dict[str, str] = {}
         self.encoder = encoder.requires_grad_(requires_grad=False).eval()
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
@@ -103,7 +110,8 @@ class FrozenEncoder(nn.Module):
             maps: Tensor = self.encoder((images - self.mean) / self.std)
         if maps.ndim == 3:
             maps = maps[:, self.leading_tokens :].transpose(1, 2)
-            if maps.shape[2] != rows * columns:
+            # In an export shapes are symbols; comparing them would tie the graph to one size.
+            if not torch.onnx.is_in_onnx_export() and maps.shape[2] != rows * columns:
                 raise WrongInput(
                     f"the encoder gives {maps.shape[2]} tokens for {rows} x {columns} places",
                     hint="state the stride (patch size) and the leading tokens of this encoder",

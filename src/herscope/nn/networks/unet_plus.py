@@ -5,9 +5,11 @@ Node x(i, j) is two convolutions over all earlier nodes of its level and the enl
     x(i, 0) = H(pool(x(i-1, 0)))          x(i, j) = H([x(i, 0) ... x(i, j-1), up(x(i+1, j-1))])
 
 Widths 32 to 512 as in the paper (9.04 M parameters there; batch normalisation, which the paper
-has not, adds a little). With ``deep_supervision`` the four nodes x(0, 1) to x(0, 4) have a head
-each: training sums the losses of :meth:`UNetPlusPlus.heads`, and ``forward`` gives their mean (the
-paper's accurate mode; it averages probabilities, here logits, so that the result stays one).
+has not, adds a little). With deep supervision the four nodes x(0, 1) to x(0, 4) have a head each:
+training takes the loss of every one of :meth:`DeeplySupervised.branches` (the paper gives all the
+same weight), and ``forward`` gives their mean. That is the paper's accurate mode; it averages
+probabilities, here logits, so that the result stays one. Its fast mode, which cuts the network off
+at a shallow head, is not here: choose a smaller width instead.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class UNetPlusPlus(nn.Module):
             assert isinstance(head, nn.Conv2d)
             initialise_head(head)
 
-    def heads(self, images: Tensor) -> list[Tensor]:
+    def heads(self, images: Tensor) -> tuple[Tensor, ...]:
         """(N, channels, H, W) -> logits of every head, (N, classes, H, W) each, shallow first."""
         check_images(images, self.channels)
         x = padded(images, STRIDE)
@@ -71,9 +73,42 @@ class UNetPlusPlus(nn.Module):
                 name = f"{level}_{column}"
                 below = self.enlarge[name](rows[level + 1][column - 1])
                 rows[level].append(self.node[name](torch.cat((*rows[level], below), dim=1)))
-        return [cropped(head(rows[0][int(column)]), images) for column, head in self.head.items()]
+        return tuple(
+            cropped(head(rows[0][int(column)]), images) for column, head in self.head.items()
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, channels, H, W) -> logits (N, classes, H, W), the mean of all heads."""
         maps = self.heads(images)
         return maps[0] if len(maps) == 1 else torch.stack(maps).mean(dim=0)
+
+
+class DeeplySupervised(UNetPlusPlus):
+    """The nested U-Net with a head at each of its four depths."""
+
+    def __init__(self, channels: int, classes: int, *, width: float = 1.0) -> None:
+        super().__init__(channels, classes, width=width, deep_supervision=True)
+
+    def branches(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Give what training looks at: the logits of every depth.
+
+        Parameters
+        ----------
+        images
+            (N, channels, H, W).
+
+        Returns
+        -------
+        tuple of Tensor
+            Four (N, classes, H, W), shallow first.
+        """
+        return self.heads(images)
+
+
+def unet_plus_plus(
+    channels: int, classes: int, *, width: float = 1.0, deep_supervision: bool = False
+) -> UNetPlusPlus:
+    """Make the nested U-Net; only with deep supervision has it ``branches`` to train on."""
+    if deep_supervision:
+        return DeeplySupervised(channels, classes, width=width)
+    return UNetPlusPlus(channels, classes, width=width)

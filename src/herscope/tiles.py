@@ -3,7 +3,8 @@
 A *tile* is the unit of counting and of the heat map: 512 working pixels, as in the AutoIHC paper
 (which reads 0.46 µm/px; here 0.5, because that is a whole fraction of nearly every scan). A *block*
 is a square of tiles that is read and segmented at once, with a halo around it. Neither changes a
-result: every pixel belongs to one tile and every cell to the tile of its summit, and the paper's
+result but the H-score by a network, whose patches the tiles are: every pixel belongs to one tile
+and every cell to the tile of its summit, and the paper's
 rule that a patch needs at least 1 % tissue is applied on a grid of its own, fixed at 235.52 µm.
 """
 

@@ -1,11 +1,16 @@
-"""``herscope models``: the cards."""
+"""``herscope models``: the cards.
+
+Three kinds: methods without weights, the models that come with herscope, and those of the folder
+that ``$HERSCOPE_MODELS`` names. In the list a folder whose card is no good is named with the reason
+and hides nothing else.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from herscope.cli.output import COMMON, Common, Outcome
+from herscope.core.errors import HerscopeError
 from herscope.core.registry import CARDS, ModelCard
 
 
@@ -21,30 +26,57 @@ def models(name: str | None = None, /, *, common: Common = COMMON) -> Outcome:
 
     del common
     if name is not None:
-        # A built-in name always means the built-in model; ./NAME means the folder.
-        if name not in CARDS and (Path(name).exists() or Path(name).name != name):
-            return _folder(name)
-        card = CARDS.make(name)
-        return Outcome(card.model_dump(mode="json"), ["\n".join(_lines(card))])
-    cards = [CARDS.make(known) for known in CARDS]
-    table = Table("name", "task", "µm/px", "licence", "sha256", "about", box=None)
-    for card in cards:
+        # The name of a method always means the method; ./NAME means the folder.
+        if name in CARDS:
+            card = CARDS.make(name)
+            return Outcome(card.model_dump(mode="json"), ["\n".join(_lines(card))])
+        return _folder(name)
+    listed: list[tuple[str, str, ModelCard]] = [
+        (known, "method", CARDS.make(known)) for known in CARDS
+    ]
+    found, faults = _found()
+    listed += found
+    table = Table("name", "task", "µm/px", "licence", "sha256", "from", "about", box=None)
+    for called, where, card in listed:
         table.add_row(
-            card.name,
+            called,
             card.task,
             f"{card.input_mpp_finest:g} to {card.input_mpp_coarsest:g}",
             card.licence,
             card.sha256[:12] if card.sha256 else "no weights",
+            where,
             card.summary,
         )
-    return Outcome({"models": [card.model_dump(mode="json") for card in cards]}, [table])
+    document = {
+        "models": [
+            card.model_dump(mode="json") | {"called": called, "from": where}
+            for called, where, card in listed
+        ],
+        "faults": faults,
+    }
+    told = [f"{called} cannot be used: {why}" for called, why in faults.items()]
+    return Outcome(document, [table, *told])
+
+
+def _found() -> tuple[list[tuple[str, str, ModelCard]], dict[str, str]]:
+    """Models in folders, by the name they are called by, and why others cannot be used."""
+    from herscope.nn.model_file import read_card
+    from herscope.nn.model_folders import known_models
+
+    found, faults = [], {}
+    for folder, where in known_models():
+        try:
+            found.append((folder.name, where, read_card(folder)))
+        except HerscopeError as error:
+            faults[folder.name] = error.message
+    return found, faults
 
 
 def _folder(path: str) -> Outcome:
-    from herscope.nn.model_file import read_model
+    from herscope.nn.model_file import find_model, read_model
     from herscope.nn.runtime import Runner
 
-    model = read_model(path)
+    model = read_model(find_model(path))
     Runner(model, threads=1)  # it opens, and its shapes are those of the card
     said = "verified: the checksum is that of the card, and the network opens with its shapes"
     document: dict[str, Any] = model.card.model_dump(mode="json") | {"verified": True}

@@ -37,7 +37,10 @@ def score(
     out: Path,
     marker: Marker | None = None,
     compartments: str = "none",
-    nuclei: Literal["classical"] = "classical",
+    nuclei: str | None = None,
+    hscore: str | None = None,
+    engine: Literal["onnx", "openvino"] | None = None,
+    precision: Literal["float32", "bf16", "int8"] | None = None,
     mpp: str | None = None,
     override_mpp: float | None = None,
     stains: Path | None = None,
@@ -61,9 +64,16 @@ def score(
         What is stained; that of the study file when absent.
     compartments
         none, nests (epithelial nests by the shape of nuclei), annotations.geojson, a folder of
-        <slide name>.geojson, or the folder of a compartment model.
+        <slide name>.geojson, or a compartment model, by its folder or its name.
     nuclei
-        How nuclei are found.
+        How nuclei are found: classical (when absent), or a nuclei model, by its folder or its name.
+    hscore
+        An H-score model, by its folder or its name: a second H-score beside the counted ones. none
+        takes back what the study file says.
+    engine
+        What computes networks: onnx (when absent), or openvino (extra fast).
+    precision
+        Of networks: float32 (when absent); bf16 and int8 are faster, where they can be had.
     mpp
         µm/px for files that state none, or a CSV with the columns slide,mpp.
     override_mpp
@@ -82,9 +92,17 @@ def score(
     from herscope import recipes
     from herscope.run import progress
 
-    del common, nuclei  # one method so far; the option is checked by its type
+    del common
     spec = recipes.make_spec(
-        study=study, marker=marker, mpp=mpp, override_mpp=override_mpp, stains=stains
+        study=study,
+        marker=marker,
+        mpp=mpp,
+        override_mpp=override_mpp,
+        stains=stains,
+        nuclei=nuclei,
+        hscore=hscore,
+        engine=engine,
+        precision=precision,
     )
     run = recipes.score_slides(
         slides,
@@ -157,10 +175,16 @@ def _table(document: dict[str, Any]) -> Any:
     read = any(
         slide["result"] and _reading(slide["result"]) for slide in document["slides"].values()
     )
+    by_model = any(
+        slide["result"] and slide["result"]["compartments"]["all"].get("h_score_model")
+        for slide in document["slides"].values()
+    )
     table = Table(box=None, pad_edge=False)
     table.add_column("slide", no_wrap=True, min_width=12, overflow="ellipsis")
     table.add_column("part", no_wrap=True)
     table.add_column("H-score [95 %]", no_wrap=True)
+    if by_model:
+        table.add_column("by model", no_wrap=True, justify="right")
     table.add_column("positive", no_wrap=True, justify="right")
     table.add_column("cells", no_wrap=True, justify="right")
     if read:
@@ -178,7 +202,7 @@ def _table(document: dict[str, Any]) -> Any:
             table.add_row(
                 name if first else "",
                 part,
-                *_numbers(result["compartments"][part]),
+                *_numbers(result["compartments"][part], by_model=by_model),
                 *([_reading(result) if first else ""] if read else []),
                 _alerts(result["alerts"]) if first else "",
             )
@@ -187,12 +211,18 @@ def _table(document: dict[str, Any]) -> Any:
     return table
 
 
-def _numbers(part: dict[str, Any]) -> tuple[str, str, str]:
+def _numbers(part: dict[str, Any], *, by_model: bool) -> list[str]:
     score, positive = part["h_score"], part["positive_percent"]["value"]
     said = "none" if score["value"] is None else f"{score['value']:.0f}"
     if score["ci95"]:
         said += f" [{score['ci95'][0]:.0f}, {score['ci95'][1]:.0f}]"
-    return said, "none" if positive is None else f"{positive:.1f} %", f"{part['cells']:,}"
+    model = (part.get("h_score_model") or {"value": None})["value"]
+    return [
+        said,
+        *([("none" if model is None else f"{model:.0f}")] if by_model else []),
+        "none" if positive is None else f"{positive:.1f} %",
+        f"{part['cells']:,}",
+    ]
 
 
 def _reading(result: dict[str, Any]) -> str:

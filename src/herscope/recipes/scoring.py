@@ -8,7 +8,7 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from herscope.core.errors import InputError, NotComputed, SchemaError
+from herscope.core.errors import InputError, NotComputed, SchemaError, UnknownModel
 from herscope.core.store import make_folder, writing
 from herscope.core.study import load_study, with_values
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from herscope.slide.opened import Slide
     from herscope.slide.resolution import SlideSpec
 
+CARD_FILE = "card.json"
+CLASSICAL = "classical"
+NO_MODEL = "none"
 DEMO_MPP = 0.5
 """Assumed: neither scikit-image nor the donor (CMMI) states the scale; crypt nuclei about 5 by
 9 µm fit half a micrometre a pixel."""
@@ -30,6 +33,8 @@ def score(
     *,
     marker: str | None = None,
     compartments: str | Path | None = None,
+    nuclei: str | Path | None = None,
+    hscore: str | Path | None = None,
     spec: ScoreSpec | None = None,
     **changes: Any,
 ) -> ScoredSlide:
@@ -42,12 +47,18 @@ def score(
     marker
         Which marker is stained, such as ``her2-breast`` or ``ki67``; that of ``spec`` when absent.
     compartments
-        A GeoJSON file with tumour and stroma, the folder of a compartment model, or ``nests``; all
-        tissue is one compartment when absent.
+        A GeoJSON file with tumour and stroma, a compartment model (its folder, or its name), or
+        ``nests``; all tissue is one compartment when absent.
+    nuclei
+        ``classical``, or a nuclei model (its folder, or its name); that of ``spec`` when absent.
+    hscore
+        ``none``, or an H-score model (its folder, or its name), whose H-scores stand beside the
+        counted ones; that of ``spec`` when absent.
     spec
         All parameters; the defaults when absent.
     **changes
-        Single parameters with two underscores for a table, such as ``slide__mpp=0.5``.
+        Single parameters with two underscores for a table, such as ``slide__mpp=0.5`` or
+        ``inference__engine="openvino"``.
 
     Returns
     -------
@@ -61,12 +72,14 @@ def score(
     values = {name.replace("__", "."): value for name, value in changes.items()}
     if marker is not None:
         values["marker"] = marker
-    full = with_values(spec or ScoreSpec(), values, where="score()")
     if compartments == "nests":
-        full = with_values(full, {"compartments": "nests"}, where="score()")
-    drawn = None if compartments in {None, "none", "nests"} else Path(str(compartments))
-    if drawn is not None and (drawn / "card.json").is_file():
-        drawn /= "card.json"
+        values["compartments"] = "nests"
+    full = _with_values(spec or ScoreSpec(), values, where="score()")
+    if nuclei is not None:
+        full = with_nuclei(full, nuclei)
+    if hscore is not None:
+        full = with_hscore(full, hscore)
+    drawn = None if compartments in {None, "none", "nests"} else _drawn(str(compartments))
     if not isinstance(slide, (str, Path)):
         return score_opened(slide, full, drawn)
     with open_slide(slide, full.slide) as opened:
@@ -95,8 +108,8 @@ def score_slides(
     spec
         All parameters.
     compartments
-        ``none``, one GeoJSON file (for one slide), a folder of ``<slide name>.geojson``, the folder
-        of a compartment model, or ``nests``.
+        ``none``, one GeoJSON file (for one slide), a folder of ``<slide name>.geojson``, a
+        compartment model (its folder, or its name), or ``nests``.
     workers
         Processes; one a core when ``None``.
     shard
@@ -114,7 +127,7 @@ def score_slides(
 
     part = Shard.parse(shard)
     if compartments == "nests":
-        spec = with_values(spec, {"compartments": "nests"}, where="--compartments")
+        spec = _with_values(spec, {"compartments": "nests"}, where="--compartments")
     names = slide_names(find_slides(slides))
     return score_many(
         names,
@@ -140,6 +153,10 @@ def make_spec(
     mpp: str | float | None = None,
     override_mpp: float | None = None,
     stains: str | Path | None = None,
+    nuclei: str | Path | None = None,
+    hscore: str | Path | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
 ) -> ScoreSpec:
     """Put the parameters of ``herscope score`` together: the study file, then the options."""
     from herscope.score.spec import ScoreSpec
@@ -151,8 +168,72 @@ def make_spec(
         from herscope.run.scoring import stain_changes
 
         spec = with_values(spec, stain_changes(Path(stains)), where="--stains")
+    for name, value in (("engine", engine), ("precision", precision)):
+        if value is not None:
+            spec = with_values(spec, {f"inference.{name}": value}, where=f"--{name}")
     scale = slide_spec(mpp=mpp, override_mpp=override_mpp, base=spec.slide)
-    return spec.model_copy(update={"slide": scale})
+    spec = spec.model_copy(update={"slide": scale})
+    spec = spec if nuclei is None else with_nuclei(spec, nuclei)
+    return spec if hscore is None else with_hscore(spec, hscore)
+
+
+def with_nuclei(spec: ScoreSpec, nuclei: str | Path) -> ScoreSpec:
+    """Say what finds the nuclei: ``classical``, or a model by its folder or name.
+
+    Raises
+    ------
+    UnknownModel, WeightsUnavailable, SchemaError, WrongInput
+        There is no such model, its card is no good, or it finds no nuclei.
+    """
+    if str(nuclei) == CLASSICAL:
+        return spec.model_copy(update={"nuclei_model": None})
+    from herscope.nn.inference import use_model
+
+    return spec.model_copy(update={"nuclei_model": use_model(nuclei, "nuclei")})
+
+
+def with_hscore(spec: ScoreSpec, hscore: str | Path) -> ScoreSpec:
+    """Say which model gives H-scores beside the counted ones: its folder or name, or ``none``.
+
+    Raises
+    ------
+    UnknownModel, WeightsUnavailable, SchemaError, WrongInput
+        There is no such model, its card is no good, or it gives no H-scores.
+    """
+    if str(hscore) == NO_MODEL:
+        return spec.model_copy(update={"hscore_model": None})
+    from herscope.nn.inference import use_model
+
+    return spec.model_copy(update={"hscore_model": use_model(hscore, "hscore")})
+
+
+def _with_values(spec: ScoreSpec, values: Mapping[str, Any], *, where: str) -> ScoreSpec:
+    """Change parameters; where the models lie is none, and would be lost on the way."""
+    models = {"nuclei_model": spec.nuclei_model, "hscore_model": spec.hscore_model}
+    return with_values(spec, values, where=where).model_copy(update=models)
+
+
+def _drawn(compartments: str) -> Path:
+    """Return the file that says where the compartments are: annotations, or a model's card."""
+    given = Path(compartments)
+    if (given / CARD_FILE).is_file():
+        return given / CARD_FILE
+    if given.exists():
+        return given
+    model = _model_called(compartments)
+    return given if model is None else model
+
+
+def _model_called(name: str) -> Path | None:
+    """Return the card of the model of this bare name; None when there is none."""
+    from herscope.nn.model_folders import find_model, is_bare
+
+    if not is_bare(name) or Path(name).suffix.lower() in {".geojson", ".json"}:
+        return None
+    try:
+        return find_model(name) / CARD_FILE
+    except UnknownModel:
+        return None
 
 
 def slide_spec(
@@ -199,8 +280,11 @@ def annotations_of(compartments: str, names: Mapping[Path, str]) -> dict[str, Pa
     if compartments in {"none", "nests"}:
         return {}
     given = Path(compartments)
-    if (given / "card.json").is_file():
-        return dict.fromkeys(names.values(), given / "card.json")
+    if (given / CARD_FILE).is_file():
+        return dict.fromkeys(names.values(), given / CARD_FILE)
+    model = None if given.exists() else _model_called(compartments)
+    if model is not None:
+        return dict.fromkeys(names.values(), model)
     if given.is_dir():
         found = {name: given / f"{name}.geojson" for name in names.values()}
         missing = [name for name, file in sorted(found.items()) if not file.is_file()]
@@ -214,9 +298,10 @@ def annotations_of(compartments: str, names: Mapping[Path, str]) -> dict[str, Pa
         return dict(found)
     if not given.is_file():
         raise InputError(
-            f"--compartments {compartments} is neither none, nests, a GeoJSON file nor a folder",
+            f"--compartments {compartments} is neither none, nests, a GeoJSON file, a folder nor a "
+            "model",
             hint="allowed: none, nests, annotations.geojson, a folder of <slide name>.geojson, or "
-            "the folder of a compartment model",
+            "a compartment model, by its folder or its name",
         )
     if len(names) > 1:
         raise InputError(

@@ -25,11 +25,12 @@ from herscope.score.result import SlideResult
 PARTS = tuple(COMPARTMENTS)
 TEXT = ("error", "message", "hint", "stage", "mpp_source", "reading_category",
         "her2_score", "her2_status", "her2_rule", "her2_borderline",
-        "herscope", "spec_fingerprint")  # fmt: skip
+        "hscore_model", "herscope", "spec_fingerprint")  # fmt: skip
 PART_INTEGERS = ("cells", "n0", "n1", "n2", "n3",
                  "allred_proportion", "allred_intensity", "allred_total")  # fmt: skip
 PART_FLOATS = ("area_mm2", "h_score", "h_score_low", "h_score_high", "positive_percent",
-               "positive_percent_low", "positive_percent_high", "h_score_pixel")  # fmt: skip
+               "positive_percent_low", "positive_percent_high", "h_score_pixel",
+               "h_score_model")  # fmt: skip
 MEMBRANE = ("complete_intense_percent", "complete_moderate_percent", "complete_weak_percent",
             "incomplete_moderate_percent", "incomplete_faint_percent", "none_percent",
             "pcms_percent")  # fmt: skip
@@ -84,6 +85,8 @@ def write_cohort(run: Path) -> None:
             parts=[part for part in PARTS if any(row.get(f"{part}_cells") for row in rows)],
             marker_words=marker_words,
             any_her2=any(row.get("her2_score") for row in rows),
+            hscore_models=sorted({row["hscore_model"] for row in rows if row.get("hscore_model")}),
+            hscore_notes=_hscore_notes(pages),
             percent_words=percent_words,
         )
     )
@@ -95,10 +98,12 @@ def row_of(result: SlideResult, name: str) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "status": "done", "marker": result.marker}
     for part, compartment in result.compartments.items():
         score, positive = compartment.h_score, compartment.positive_percent
+        by_model = compartment.h_score_model
         low, high = score.ci95 or (None, None)
         positive_low, positive_high = positive.ci95 or (None, None)
         values = (compartment.area_mm2, score.value, low, high, positive.value, positive_low,
-                  positive_high, compartment.h_score_pixel.value)  # fmt: skip
+                  positive_high, compartment.h_score_pixel.value,
+                  by_model and by_model.value)  # fmt: skip
         allred = compartment.allred
         counts = (compartment.cells, *compartment.counts,
                   allred.proportion, allred.intensity, allred.total)  # fmt: skip
@@ -120,6 +125,7 @@ def row_of(result: SlideResult, name: str) -> dict[str, Any]:
     return row | {
         "mpp": result.slide.mpp,
         "mpp_source": result.slide.mpp_source,
+        "hscore_model": result.provenance.models.get("hscore"),
         "herscope": result.provenance.herscope,
         "spec_fingerprint": result.provenance.spec_fingerprint,
     }
@@ -173,7 +179,13 @@ def _page(folder: Path, result: SlideResult) -> dict[str, Any]:
         "thumbnail": _thumbnail(folder),
         "link": f"slides/{quote(folder.name)}/report.html" if report.is_file() else "",
         "alerts": [alert.message for alert in result.alerts if alert.severity == "error"],
+        "hscore": [alert.message for alert in result.alerts if alert.code == "predicted-h-score"],
     }
+
+
+def _hscore_notes(pages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what the slides say of their H-score models, each sentence once."""
+    return sorted({said for page in pages.values() for said in page["hscore"]})
 
 
 def _thumbnail(folder: Path) -> str:

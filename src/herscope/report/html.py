@@ -95,6 +95,7 @@ def write_slide_report(
         "result": result,
         "marker": marker_words(result.marker),
         "alerts": words.severity_order(result.alerts),
+        "by_model": result.compartments["all"].h_score_model,
         "cards": [_card(result, name) for name in _order(result)],
         "names": _order(result),
         "her2": her2.her2_context(result.her2),

@@ -12,10 +12,12 @@ worker again is the culprit, and only its slide fails.
 from __future__ import annotations
 
 import concurrent.futures
+import shutil
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from herscope.core.errors import OutputError
@@ -60,6 +62,7 @@ class _Open:
 
     job: SlideJob
     lock: Lock
+    scratch: Path
     plan: Any = None
     chunks: deque[int] = field(default_factory=deque)
     chunk_tiles: int = 1
@@ -209,7 +212,7 @@ class Engine:
                 self.report.skipped.append(job.name)
                 self.progress.slide(job.name, "done", "by another process")
                 continue
-            slide = _Open(job, lock)
+            slide = _Open(job, lock, self.folder.scratch(job.name))
             self._open.append(slide)
             sweep(self.folder.slides, job.name)
             job.state("running").write(make_folder(self.folder.slide(job.name)))
@@ -279,6 +282,8 @@ class Engine:
         return None
 
     def _planned(self, slide: _Open, plan: Any) -> None:
+        if self.workers > 1 and self.stages.share is not None:
+            plan = self.stages.share(plan, slide.scratch)
         slide.plan = plan
         count = len(plan.tiles)
         aim = count // (CHUNKS_PER_WORKER * self.workers)
@@ -315,6 +320,7 @@ class Engine:
         slide.results.clear()
         slide.plan = None
         self._open.remove(slide)
+        shutil.rmtree(slide.scratch, ignore_errors=True)
         slide.lock.release()
 
     def _recover(self, broken: list[_Task]) -> None:
@@ -353,6 +359,7 @@ class Engine:
         if isinstance(self._finisher, ThreadPoolExecutor):
             self._finisher.shutdown(wait=True, cancel_futures=True)
         for slide in list(self._open):
+            shutil.rmtree(slide.scratch, ignore_errors=True)
             state = SlideState.read(self.folder.slide(slide.job.name))
             try:
                 if state is not None and state.status == "running":

@@ -6,6 +6,8 @@ the cohort are derived from ``slides/*``, never accumulated, so shards may finis
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from herscope import __version__
 from herscope.core import provenance
 from herscope.core.errors import NotComputed, OutputError, SchemaError
 from herscope.core.spec import Spec
-from herscope.core.store import make_folder, read_json, sweep, write_json
+from herscope.core.store import host_token, make_folder, read_json, sweep, write_json
 from herscope.run.lock import Lock
 from herscope.run.state import SlideState
 
@@ -52,6 +54,14 @@ class RunFolder:
     def slide(self, name: str) -> Path:
         """Folder of one slide."""
         return self.slides / name
+
+    def scratch(self, name: str) -> Path:
+        """Folder for what workers on one slide share; swept like any leftover when we are killed.
+
+        It is not made here.
+        """
+        owner = f"{host_token()}-{os.getpid()}-{secrets.token_hex(3)}"
+        return self.slides / f".{name}.{owner}.partial"
 
     def lock(self, name: str) -> Lock:
         """Lock of one slide; beside its folder, because the folder is replaced as a whole."""

@@ -54,15 +54,28 @@ def warm() -> None:
     importlib.import_module("herscope.score.slide")
 
 
-SCORING = Stages(plan=plan, tiles=tiles, finish=finish, warm=warm)
+def share(plan: Any, folder: Path) -> Any:
+    """Let the workers of a slide share what a network predicts."""
+    from herscope.score.slide import share as sharing
+
+    return sharing(plan, folder)
+
+
+SCORING = Stages(plan=plan, tiles=tiles, finish=finish, warm=warm, share=share)
 
 
 def models_of(spec: ScoreSpec) -> dict[str, Any]:
     """Return the cards of the models a Spec uses, for ``run.json``."""
     from herscope.core.registry import CARDS
+    from herscope.nn.inference import describe, find_card
 
-    del spec
-    return {"nuclei": CARDS.make("classical").model_dump(mode="json")}
+    used = {"nuclei": spec.nuclei_model, "hscore": spec.hscore_model}
+    told: dict[str, Any] = {}
+    for task, use in used.items():
+        if use is not None:
+            told[task] = find_card(use).model_dump(mode="json")
+            told[f"{task}_inference"] = describe(use.name, use.sha256, spec.inference)
+    return {"nuclei": CARDS.make("classical").model_dump(mode="json")} | told
 
 
 def stain_changes(file: Path) -> dict[str, Any]:

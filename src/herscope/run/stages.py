@@ -43,12 +43,16 @@ class Stages:
         ``(plan, results, timings_s, folder) -> None``; writes all result files into ``folder``.
     warm
         Imports what a worker will need, while a large slide is still being planned.
+    share
+        ``(plan, folder) -> plan``: says where workers on one slide may share files; the folder is
+        not there yet, and is removed when the slide is done or has failed.
     """
 
     plan: Callable[[SlideJob], Any]
     tiles: Callable[[Any, Sequence[Any]], list[Any]]
     finish: Callable[[Any, list[Any], dict[str, float], Path], None]
     warm: Callable[[], None] | None = None
+    share: Callable[[Any, Path], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

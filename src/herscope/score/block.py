@@ -6,6 +6,7 @@ core is counted by this block alone, every cell by the block whose core holds it
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,10 +18,14 @@ from numpy.typing import NDArray
 from herscope.measure.completeness import UNSEEN
 from herscope.measure.intensity import CellMeasures, count_pixels, grade, measure_cells
 from herscope.measure.membrane import Membranes, measure_membranes
+from herscope.score.learned_hscore import score_patches
 from herscope.segment.cells import expand_nuclei
 from herscope.segment.compartments import IGNORED, N_CODES
 from herscope.segment.interiors import Interiors, find_interiors
-from herscope.segment.nuclei import Labels, segment_nuclei
+from herscope.segment.learned_nuclei import decode_nuclei
+from herscope.segment.nuclei import Labels, Nuclei, segment_nuclei
+from herscope.segment.nucleus_maps import predict_maps
+from herscope.segment.nucleus_windows import ReadRect
 from herscope.segment.outlines import outlines
 from herscope.slide.grid import Grid
 from herscope.slide.protocol import Rgb
@@ -67,18 +72,26 @@ class BlockResult:
     """Counts and cells of one block.
 
     ``tissue_px`` is (tiles, codes), ``histograms`` (tiles, codes + 1, 256): DAB of graded pixels
-    by compartment code, then of tissue between the cells.
+    by compartment code, then of tissue between the cells. ``h_scores`` is (tiles, compartments of
+    the plan), what an H-score model says, NaN without target; (tiles, 0) without a model.
+    ``timings_s`` are the laps in their order; the first began at ``began_s`` (of
+    ``time.perf_counter``) in the process ``process``.
     """
 
     index: int
     tiles: tuple[Rect, ...]
     tissue_px: NDArray[np.int64]
     histograms: NDArray[np.int64]
+    h_scores: NDArray[np.float64]
     cells: Cells
     timings_s: dict[str, float]
+    began_s: float = 0.0
+    process: int = 0
 
 
-def score_block(plan: SlidePlan, block: Block, rgb: Rgb, read_s: float = 0.0) -> BlockResult:
+def score_block(
+    plan: SlidePlan, block: Block, rgb: Rgb, read_s: float = 0.0, *, read: ReadRect | None = None
+) -> BlockResult:
     """Score a block.
 
     Parameters
@@ -91,14 +104,18 @@ def score_block(plan: SlidePlan, block: Block, rgb: Rgb, read_s: float = 0.0) ->
         Its pixels, halo included: (block.read.height, block.read.width, 3) uint8.
     read_s
         Seconds the read took, passed on.
+    read
+        Pixels of the slide, for what a network needs to see beyond the block.
     """
+    began_s = time.perf_counter() - read_s
     clock = _Clock(read=read_s)
     spec, grid, area = plan.spec, plan.grid, block.read
     stains = deconvolve(rgb, plan.table)
     clock.lap("deconvolve")
     codes = plan.codes(area)
-    found = _find_cells(plan, stains)
-    clock.lap("nuclei")
+    found = _find_cells(plan, stains, _nuclei(plan, block, rgb, stains, read, clock))
+    if plan.marker.target == "membrane":
+        clock.lap("interiors")
     cells = expand_nuclei(found.labels, grid.mpp, spec.cells)
     _clear_outside(cells, area, grid)
     clock.lap("cells")
@@ -107,23 +124,66 @@ def score_block(plan: SlidePlan, block: Block, rgb: Rgb, read_s: float = 0.0) ->
     graded = found.labels if plan.marker.target == "nucleus" else cells
     histograms, tissue_px, tiles = _count_tiles(block, stains.dab, graded, cells, codes)
     clock.lap("measure")
+    h_scores = np.zeros((len(tiles), 0))
+    if plan.h_score is not None:
+        h_scores = score_patches(plan.h_score, rgb, graded > 0, codes, area, tiles, plan.parts)
+        clock.lap("hscore")
     centres = _centres(found, measured)
     own = _own(block, found.seeds)
     membranes = _membranes(plan, block, found, centres, own, stains.dab)
     clock.lap("membrane")
     table = _own_cells(plan, block, found, cells, codes, measured, centres, own, membranes)
     clock.lap("outlines")
-    return BlockResult(block.index, tiles, tissue_px, histograms, table, clock.seconds)
-
-
-def _find_cells(plan: SlidePlan, stains: Stains) -> Interiors:
-    """Find nuclei; where the membranes are stained, also the cells that only their rim shows."""
-    spec, mpp = plan.spec, plan.grid.mpp
-    nuclei = segment_nuclei(
-        nuclear_signal(stains), mpp, spec.nuclei, contrast_od=plan.preview.contrast_od
+    return BlockResult(
+        block.index,
+        tiles,
+        tissue_px,
+        histograms,
+        h_scores,
+        table,
+        clock.seconds,
+        began_s,
+        os.getpid(),
     )
+
+
+def _nuclei(
+    plan: SlidePlan,
+    block: Block,
+    rgb: Rgb,
+    stains: Stains,
+    read: ReadRect | None,
+    clock: _Clock,
+) -> Nuclei:
+    """Find nuclei, by the classical method or by the plan's network."""
+    spec, mpp = plan.spec, plan.grid.mpp
+    if plan.windows is None:
+        found = segment_nuclei(
+            nuclear_signal(stains), mpp, spec.nuclei, contrast_od=plan.preview.contrast_od
+        )
+        clock.lap("nuclei")
+        return found
+    area = block.read
+
+    def pixels(x: int, y: int, width: int, height: int) -> Rgb:
+        # What the block has read need not be decoded again.
+        dx, dy = x - area.x, y - area.y
+        inside = dx >= 0 and dy >= 0 and dx + width <= area.width and dy + height <= area.height
+        if inside or read is None:
+            return rgb[dy : dy + height, dx : dx + width]
+        return read(x, y, width, height)
+
+    maps = predict_maps(plan.windows, area, pixels, plan.shared)
+    clock.lap("network")
+    found = decode_nuclei(maps, plan.windows.classes, mpp, spec.learned_nuclei)
+    clock.lap("decode")
+    return found
+
+
+def _find_cells(plan: SlidePlan, stains: Stains, nuclei: Nuclei) -> Interiors:
+    """Add, where the membranes are stained, the cells that only their rim shows."""
     if plan.marker.target == "membrane":
-        return find_interiors(stains.dab, nuclei, mpp, spec.interiors)
+        return find_interiors(stains.dab, nuclei, plan.grid.mpp, plan.spec.interiors)
     return Interiors(nuclei.labels, nuclei.seeds, np.zeros(len(nuclei.seeds), np.bool_))
 
 
@@ -163,7 +223,7 @@ def _membranes(
         spec.membrane,
         by_rim=found.by_rim,
         wanted=own,
-        max_radius_um=2 * max(spec.nuclei.max_radius_um, spec.interiors.max_radius_um),
+        max_radius_um=2 * max(spec.nuclei_in_use.max_radius_um, spec.interiors.max_radius_um),
         on_slide=(
             max(0, -area.y),
             max(0, -area.x),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,20 @@ from herscope.core.errors import EmptyTissue, InputError
 from herscope.core.registry import CARDS
 from herscope.core.units import Mpp
 from herscope.measure.markers import Marker
+from herscope.nn.inference import load_model
 from herscope.nn.model_file import CARD_FILE, read_model
+from herscope.score.learned_hscore import LearnedHScore, Parts, plan_h_score
 from herscope.score.preview import Preview, look
 from herscope.score.spec import ScoreSpec
-from herscope.segment.compartments import IGNORED, Compartments, read_compartments
+from herscope.segment.compartments import (
+    IGNORED,
+    N_CODES,
+    STROMA_CODE,
+    TUMOR_CODE,
+    Compartments,
+    read_compartments,
+)
+from herscope.segment.nucleus_windows import NucleusWindows, plan_windows
 from herscope.slide.grid import Grid
 from herscope.slide.opened import Slide, SlideInfo, open_slide
 from herscope.stain.deconvolve import DeconvolutionTable, deconvolution_table
@@ -30,6 +41,11 @@ from herscope.tissue.detection import detect_tissue
 NUCLEI_MODEL = "classical"
 """Whose card says what pixels it takes; the results name it."""
 
+CODES_OF: Final[Parts] = {
+    "tumor": (TUMOR_CODE,),
+    "stroma": (STROMA_CODE,),
+    "all": tuple(range(N_CODES - 1)),
+}
 OVERVIEW_LEAST_PX = 256
 """A small field's overview is finer than usual, so that its longer side has this many pixels."""
 
@@ -39,7 +55,9 @@ class SlidePlan:
     """Everything a worker needs to know of a slide.
 
     ``tissue`` is the overview mask after screening, ``overview`` its grid; ``tiles`` the blocks of
-    work in raster order (the run engine hands them out).
+    work in raster order (the run engine hands them out). ``windows`` is the network that finds the
+    nuclei, None for the classical method, and ``shared`` a folder in which worker processes share
+    what it predicts. ``h_score`` is the network that gives H-scores, None without.
     """
 
     path: Path
@@ -55,6 +73,19 @@ class SlidePlan:
     preview: Preview
     tile: TileSize
     tiles: tuple[Block, ...]
+    windows: NucleusWindows | None = None
+    shared: Path | None = None
+    h_score: LearnedHScore | None = None
+
+    @property
+    def parts(self) -> Parts:
+        """Compartments of the result, with the codes of their pixels."""
+        return CODES_OF if self.compartments.given else {"all": CODES_OF["all"]}
+
+    @property
+    def nuclei_name(self) -> str:
+        """What the results call the finder of the nuclei."""
+        return NUCLEI_MODEL if self.windows is None else self.windows.use.name
 
     @property
     def marker(self) -> Marker:
@@ -104,7 +135,7 @@ def plan_slide(
     InputError
         Its resolution is unknown or too coarse, or the annotations do not fit.
     WrongInput
-        The working resolution is none that the model of the nuclei takes.
+        The working resolution, or the tiles, are none that a model in use takes.
     EmptyTissue
         Nothing on it to measure.
     """
@@ -118,7 +149,13 @@ def plan_opened(
     """Plan the scoring of an open slide; parameters as :func:`plan_slide`."""
     info = slide.info
     grid = working_grid(slide, spec)
-    CARDS.make(NUCLEI_MODEL).check_input(task="nuclei", mpp=grid.mpp)
+    model = None
+    if spec.nuclei_model is None:
+        CARDS.make(NUCLEI_MODEL).check_input(task="nuclei", mpp=grid.mpp)
+    else:
+        model = load_model(spec.nuclei_model, task="nuclei", mpp=grid.mpp)
+    level = info.levels[grid.level]
+    size = tile_size(grid, level.tile_width_px, spec.tiles)
     overview = slide.grid(overview_mpp(slide, grid, spec))
     picture = slide.read_all(overview)
     found = detect_tissue(picture, overview.mpp, spec.tissue)
@@ -137,8 +174,17 @@ def plan_opened(
         if isinstance(compartments, Compartments)
         else _compartments(slide, spec, compartments, tissue, white, table)
     )
-    level = info.levels[grid.level]
-    size = tile_size(grid, level.tile_width_px, spec.tiles)
+    vectors = spec.stain.vectors()
+    windows = None
+    if model is not None and spec.nuclei_model is not None:
+        windows = plan_windows(
+            model, spec.nuclei_model, spec.inference, grid, tissue, white.values, vectors
+        )
+    h_score = None
+    if spec.hscore_model is not None:
+        h_score = plan_h_score(
+            spec.hscore_model, spec.inference, float(grid.mpp), size, white.values, vectors
+        )
     return SlidePlan(
         path=Path(info.path),
         name=name,
@@ -157,7 +203,7 @@ def plan_opened(
             white.values,
             table,
             focus=spec.focus,
-            nuclei=spec.nuclei,
+            nuclei=spec.nuclei if model is None else None,
         ),
         tile=size,
         tiles=make_blocks(
@@ -167,6 +213,8 @@ def plan_opened(
             block_tiles=spec.tiles.block_tiles,
             halo_px=math.ceil(spec.halo_um / grid.mpp) + 1,
         ),
+        windows=windows,
+        h_score=h_score,
     )
 
 
@@ -187,7 +235,15 @@ def _compartments(
         model = read_model(given.parent, task="compartments")
         vectors = spec.stain.vectors()
         return model_compartments(
-            model, slide.grid, slide.read, tissue, white.values, vectors, size_px, native
+            model,
+            slide.grid,
+            slide.read,
+            tissue,
+            white.values,
+            vectors,
+            size_px,
+            native,
+            inference=spec.inference,
         )
     if given is not None:
         return read_compartments(given, *size_px)

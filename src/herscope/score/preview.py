@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from herscope.segment.nuclei import NucleiSpec, calibrate_contrast
+from herscope.segment.nuclei import TYPICAL_CONTRAST_OD, NucleiSpec, calibrate_contrast
 from herscope.slide.grid import Grid
 from herscope.slide.protocol import Rgb
 from herscope.stain.appearance import Kind, looks_like
@@ -37,7 +37,8 @@ class Preview:
     ``out_of_focus`` and ``saturated`` are fractions (of judged windows, of stained pixels; None
     when nothing could be judged), ``sharpness`` the focus measure that a quarter of the judged
     windows exceed; ``kind`` and ``evidence`` say what the stain looks like; ``estimate`` holds the
-    slide's own stain vectors, ``contrast_od`` the contrast of its nuclei.
+    slide's own stain vectors, ``contrast_od`` the contrast of its nuclei (the typical one where no
+    classical nuclei are sought).
     """
 
     windows: int
@@ -92,7 +93,7 @@ def look(
     stains: DeconvolutionTable,
     *,
     focus: FocusSpec,
-    nuclei: NucleiSpec,
+    nuclei: NucleiSpec | None,
 ) -> Preview:
     """Look at a slide.
 
@@ -109,7 +110,8 @@ def look(
     stains
         For the nuclear signal.
     focus, nuclei
-        Limits of the focus measure; parameters of the nuclei.
+        Limits of the focus measure; parameters of the classical nuclei, None where a network finds
+        them, which needs no contrast.
     """
     table = od_table(white).astype(np.float32)
     pixels: list[NDArray[np.float32]] = []
@@ -119,7 +121,8 @@ def look(
     windows = choose_windows(grid, tissue)
     for x, y in windows:
         rgb = read(x, y, min(WINDOW_PX, grid.width_px - x), min(WINDOW_PX, grid.height_px - y))
-        signals.append(nuclear_signal(deconvolve(rgb, stains)))
+        if nuclei is not None:
+            signals.append(nuclear_signal(deconvolve(rgb, stains)))
         flat = rgb.reshape(-1, 3)
         od = np.stack([table[c][flat[:, c]] for c in range(3)], axis=1)
         stained = od.max(axis=1) > 0.05
@@ -146,5 +149,7 @@ def look(
         kind=likeness.kind,
         evidence=dict(likeness.evidence),
         estimate=estimate_vectors(sample),
-        contrast_od=calibrate_contrast(signals, grid.mpp, nuclei),
+        contrast_od=(
+            TYPICAL_CONTRAST_OD if nuclei is None else calibrate_contrast(signals, grid.mpp, nuclei)
+        ),
     )

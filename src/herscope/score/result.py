@@ -76,6 +76,20 @@ class PixelHScore(Document):
     counts: Counts
 
 
+class ModelHScore(Document):
+    """H-score, 0 to 300, by a network: the mean over tiles, weighted by the area they grade.
+
+    ``patches`` tiles of ``patch_um`` on a side had something to grade, ``area_mm2`` in all. Another
+    size of tiles gives another value.
+    """
+
+    value: float | None
+    patches: int
+    area_mm2: float
+    patch_um: float
+    model: str
+
+
 class Percent(Document):
     """A percentage, 0 to 100, with its 95 % interval."""
 
@@ -92,13 +106,17 @@ class Allred(Document):
 
 
 class Compartment(Document):
-    """The numbers of one compartment; ``counts`` are cells of grade 0, 1+, 2+, 3+."""
+    """The numbers of one compartment; ``counts`` are cells of grade 0, 1+, 2+, 3+.
+
+    ``h_score_model`` is there where an H-score model was asked for.
+    """
 
     area_mm2: float
     cells: int
     counts: Counts
     h_score: HScore
     h_score_pixel: PixelHScore
+    h_score_model: ModelHScore | None = None
     positive_percent: Percent
     allred: Allred
     od_histogram: Histogram
@@ -236,13 +254,28 @@ class TileFacts(Document):
     covered_um: float
 
 
+class NetworkFacts(Document):
+    """A network that took part: which one, and what computed it."""
+
+    name: str
+    sha256: str
+    engine: str
+    engine_version: str | None
+    precision: str
+
+
 class Provenance(Document):
-    """How the numbers were made. Only ``timings_s`` differs between two runs on the same input."""
+    """How the numbers were made. Only ``timings_s`` differs between two runs on the same input.
+
+    ``models`` names what found the nuclei and the compartments, and an H-score model; ``networks``
+    has those of them that are networks.
+    """
 
     herscope: str
     spec_fingerprint: str
     tile: TileFacts | None = None
     models: dict[str, str]
+    networks: dict[str, NetworkFacts] = Field(default_factory=dict)
     timings_s: dict[str, float]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +21,9 @@ from herscope.score.spec import ScoreSpec
 from herscope.score.summary import add_up, summarise
 from herscope.score.tables import cell_table, tile_table
 from herscope.segment.compartments import Compartments
+from herscope.segment.nucleus_maps import forget
 from herscope.slide.opened import Slide, open_slide
+from herscope.slide.protocol import Rgb
 from herscope.tiles import Block
 from herscope.tissue.geojson import write_regions
 from herscope.tissue.regions import TISSUE, Region, regions_from_mask
@@ -34,6 +36,7 @@ __all__ = [
     "plan_slide",
     "score_opened",
     "score_tiles",
+    "share",
 ]
 
 
@@ -112,7 +115,20 @@ def _score(slide: Slide, plan: SlidePlan, block: Block) -> BlockResult:
     start = time.perf_counter()
     area = block.read
     rgb = slide.read(plan.grid, area.x, area.y, area.width, area.height)
-    return score_block(plan, block, rgb, read_s=time.perf_counter() - start)
+    read_s = time.perf_counter() - start
+
+    def read(x: int, y: int, width: int, height: int) -> Rgb:
+        return slide.read(plan.grid, x, y, width, height)
+
+    return score_block(plan, block, rgb, read_s, read=read)
+
+
+def share(plan: SlidePlan, folder: Path) -> SlidePlan:
+    """Return the plan with a folder in which worker processes share what they predict.
+
+    A plan without a network has nothing to share and stays as it is.
+    """
+    return plan if plan.windows is None else replace(plan, shared=folder)
 
 
 def finish_slide(
@@ -135,6 +151,8 @@ def finish_slide(
     sha256
         Of the slide's file; computed when left out.
     """
+    if plan.windows is not None:
+        forget(plan.windows)  # where all was done in this process
     totals = add_up(tile_results)
     seconds = dict(timings_s)
     for result in tile_results:
@@ -170,5 +188,9 @@ def score_opened(
     start = time.perf_counter()
     plan = plan_opened(slide, slide.info.name, spec, compartments)
     planned = time.perf_counter() - start
-    results = [_score(slide, plan, block) for block in plan.tiles]
+    try:
+        results = [_score(slide, plan, block) for block in plan.tiles]
+    finally:
+        if plan.windows is not None:
+            forget(plan.windows)
     return finish_slide(plan, results, {"plan": planned}, sha256=slide.sha256())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,12 +13,14 @@ from herscope.measure.completeness import CompletenessSpec
 from herscope.measure.intensity import GradeSpec
 from herscope.measure.markers import Marker, get_marker
 from herscope.measure.membrane import MembraneSpec
+from herscope.nn.inference import InferenceSpec, ModelUse
 from herscope.score.alerts import AlertSpec
 from herscope.score.her2.clusters import ClusterSpec
 from herscope.score.her2.mapping import Her2MappingSpec
 from herscope.score.her2.settings_drawn import Her2UncertaintySpec
 from herscope.segment.cells import CellSpec
 from herscope.segment.interiors import InteriorSpec
+from herscope.segment.learned_nuclei import LearnedNucleiSpec
 from herscope.segment.nests import NestSpec
 from herscope.segment.nuclei import NucleiSpec
 from herscope.slide.resolution import SlideSpec
@@ -53,7 +55,21 @@ class ScoreSpec(Spec):
     focus: FocusSpec = Field(default=FocusSpec(), description="Focus.")
     tiles: TileSpec = Field(default=TileSpec(), description="Tiles and working resolution.")
     stain: StainSpec = Field(default=StainSpec(), description="Stain vectors.")
-    nuclei: NucleiSpec = Field(default=NucleiSpec(), description="Nuclei.")
+    nuclei_model: ModelUse | None = Field(
+        default=None, description="Network that finds the nuclei; the classical method without one."
+    )
+    hscore_model: ModelUse | None = Field(
+        default=None,
+        description="Network that gives the H-score of each tile, beside the counted ones; none "
+        "without one. Of all numbers its value alone depends on the size of the tiles.",
+    )
+    inference: InferenceSpec = Field(
+        default=InferenceSpec(), description="How networks are computed, where any is used."
+    )
+    nuclei: NucleiSpec = Field(default=NucleiSpec(), description="Nuclei, classical.")
+    learned_nuclei: LearnedNucleiSpec = Field(
+        default=LearnedNucleiSpec(), description="Nuclei from the maps of a network."
+    )
     nests: NestSpec = Field(default=NestSpec(), description="Epithelial nests, where asked for.")
     interiors: InteriorSpec = Field(
         default=InteriorSpec(), description="Cells that only a stained membrane shows."
@@ -101,16 +117,24 @@ class ScoreSpec(Spec):
         return self.grades.of(self.target().target)
 
     @property
+    def nuclei_in_use(self) -> NucleiSpec | LearnedNucleiSpec:
+        """The parameters of the nuclei: how far one reaches, and how far anything matters to it."""
+        return self.nuclei if self.nuclei_model is None else self.learned_nuclei
+
+    @property
     def halo_um(self) -> float:
         """How far around a block the pixels must be seen for its cells to be exact.
 
         A cell, or the search for its membrane, reaches so far from its summit; a neighbour that
         limits it there may have its own summit as far beyond, and needs its support around that.
         """
-        reach = self.nuclei.max_radius_um + self.cells.expansion_um
+        nuclei = self.nuclei_in_use
+        reach = nuclei.max_radius_um + self.cells.expansion_um
         if self.target().target != "membrane":
-            return 2 * reach + self.nuclei.support_um
-        radius = max(self.nuclei.max_radius_um, self.interiors.max_radius_um)
+            return 2 * reach + nuclei.support_um
+        radius = max(nuclei.max_radius_um, self.interiors.max_radius_um)
         search = radius + self.membrane.reach_um + self.membrane.inside_um
         # and the cytoplasm close around the neighbour is looked at on its far side as well
-        return max(2 * reach, search + 2 * radius + 2) + self.interiors.cell_support_um(self.nuclei)
+        return max(2 * reach, search + 2 * radius + 2) + self.interiors.cell_support_um(
+            cast("NucleiSpec", nuclei)  # of which it takes the two lengths that both have
+        )

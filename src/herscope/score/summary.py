@@ -19,11 +19,13 @@ from herscope.guidelines.allred import allred
 from herscope.guidelines.hormone_receptor import er_reading, pr_reading
 from herscope.guidelines.ki67 import ki67_reading
 from herscope.measure.intensity import grade_counts
+from herscope.nn.inference import describe
 from herscope.score.alerts import Facts, find_alerts
 from herscope.score.block import BETWEEN_CELLS, BlockResult, Cells
 from herscope.score.her2.alerts import membrane_alerts
 from herscope.score.her2.membranes import MembraneRead, read_membranes
-from herscope.score.plan import NUCLEI_MODEL, SlidePlan
+from herscope.score.learned_hscore import h_score_alerts, pool
+from herscope.score.plan import CODES_OF, SlidePlan
 from herscope.score.result import (
     Alert,
     Allred,
@@ -32,6 +34,8 @@ from herscope.score.result import (
     CompartmentName,
     Cutoffs,
     HScore,
+    ModelHScore,
+    NetworkFacts,
     Percent,
     PixelHScore,
     Provenance,
@@ -41,18 +45,14 @@ from herscope.score.result import (
     StainFacts,
     TileFacts,
 )
-from herscope.segment.compartments import N_CODES, STROMA_CODE, TUMOR_CODE
+from herscope.segment.compartments import N_CODES, TUMOR_CODE
+from herscope.segment.predicted import NESTS
 from herscope.stain.vectors import angle_deg
 from herscope.stats.resampling import spatial_intervals
 
 if TYPE_CHECKING:
     from herscope.stats.resampling import ResamplingSpec
 
-CODES_OF: Final[dict[CompartmentName, tuple[int, ...]]] = {
-    "tumor": (TUMOR_CODE,),
-    "stroma": (STROMA_CODE,),
-    "all": tuple(range(N_CODES - 1)),
-}
 H_WEIGHTS: Final = (0, 100, 200, 300)
 POSITIVE_WEIGHTS: Final = (0, 100, 100, 100)
 _READINGS: Final = {"er": er_reading, "pr": pr_reading, "ki67": ki67_reading}
@@ -60,10 +60,16 @@ _READINGS: Final = {"er": er_reading, "pr": pr_reading, "ki67": ki67_reading}
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The slide's sums: ``tissue_px`` (codes,), ``histograms`` (codes + 1, 256), all cells."""
+    """The slide's sums: ``tissue_px`` (codes,), ``histograms`` (codes + 1, 256), all cells.
+
+    ``target_px`` (tiles, codes) and ``h_scores`` (tiles, compartments, or none) are not added up:
+    H-scores of a network are weighted by the pixels of their target.
+    """
 
     tissue_px: NDArray[np.int64]
     histograms: NDArray[np.int64]
+    target_px: NDArray[np.int64]
+    h_scores: NDArray[np.float64]
     cells: Cells
 
 
@@ -78,6 +84,10 @@ def add_up(results: Sequence[BlockResult]) -> Totals:
     return Totals(
         tissue_px=np.sum([result.tissue_px.sum(axis=0) for result in ordered], axis=0),
         histograms=np.sum([result.histograms.sum(axis=0) for result in ordered], axis=0),
+        target_px=np.concatenate(
+            [result.histograms[:, :N_CODES].sum(axis=2) for result in ordered]
+        ),
+        h_scores=np.concatenate([result.h_scores for result in ordered]),
         cells=Cells(**{name: column[order] for name, column in joined.items()}),
     )
 
@@ -110,9 +120,7 @@ def summarise(
     timings_s
         Seconds a stage took.
     """
-    names: list[CompartmentName] = ["tumor", "stroma"] if plan.compartments.given else []
-    names.append("all")
-    compartments = {name: _compartment(plan, totals, CODES_OF[name]) for name in names}
+    compartments = {name: _compartment(plan, totals, name) for name in plan.parts}
     where: CompartmentName = "tumor" if plan.compartments.given else "all"
     membranes = None
     if plan.marker.target == "membrane":
@@ -135,13 +143,14 @@ def summarise(
             spec_fingerprint=plan.spec.fingerprint(*filter(None, [plan.compartments.digest])),
             tile=TileFacts(**asdict(plan.tile)),
             models=_models(plan),
+            networks=_networks(plan),
             timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
         ),
     )
 
 
-def _compartment(plan: SlidePlan, totals: Totals, codes: tuple[int, ...]) -> Compartment:
-    spec, cells = plan.spec, totals.cells
+def _compartment(plan: SlidePlan, totals: Totals, name: CompartmentName) -> Compartment:
+    spec, cells, codes = plan.spec, totals.cells, plan.parts[name]
     mine = np.isin(cells.code, codes)
     counts = [int(n) for n in np.bincount(cells.grade[mine], minlength=4)]
     histogram = totals.histograms[list(codes)].sum(axis=0)
@@ -166,16 +175,41 @@ def _compartment(plan: SlidePlan, totals: Totals, codes: tuple[int, ...]) -> Com
         counts=counts,
         h_score=score,
         h_score_pixel=PixelHScore(value=None if pixel is None else round(pixel, 4), counts=pixels),
+        h_score_model=_model_h_score(plan, totals, name),
         positive_percent=percent,
         allred=total,
         od_histogram=[int(n) for n in histogram],
     )
 
 
+def _model_h_score(plan: SlidePlan, totals: Totals, name: CompartmentName) -> ModelHScore | None:
+    if plan.h_score is None:
+        return None
+    target_px = totals.target_px[:, list(plan.parts[name])].sum(axis=1)
+    values = totals.h_scores[:, list(plan.parts).index(name)]
+    return pool(plan.h_score, values, target_px, _px_um2(plan))
+
+
 def _models(plan: SlidePlan) -> dict[str, str]:
-    named = {"nuclei": NUCLEI_MODEL}
+    named = {"nuclei": plan.nuclei_name}
     source = plan.compartments.source
-    return named | ({"compartments": source} if source not in {"", "annotations"} else {})
+    if source not in {"", "annotations"}:
+        named["compartments"] = source
+    return named if plan.h_score is None else named | {"hscore": plan.h_score.use.name}
+
+
+def _networks(plan: SlidePlan) -> dict[str, NetworkFacts]:
+    used = {}
+    if plan.windows is not None:
+        used["nuclei"] = (plan.windows.use.name, plan.windows.use.sha256)
+    if plan.compartments.source not in {"", "annotations", NESTS}:
+        used["compartments"] = (plan.compartments.source, plan.compartments.digest)
+    if plan.h_score is not None:
+        used["hscore"] = (plan.h_score.use.name, plan.h_score.use.sha256)
+    return {
+        part: NetworkFacts.model_validate(describe(*which, plan.spec.inference))
+        for part, which in used.items()
+    }
 
 
 def _px_um2(plan: SlidePlan) -> float:
@@ -291,18 +325,21 @@ def _alerts(
         preview=plan.preview,
         stain_angle_deg=stain_angle_deg(plan),
         compartments=plan.compartments,
+        nuclei=plan.windows,
         cells={name: compartment.cells for name, compartment in found.items()},
         tissue_px={
             name: int(totals.tissue_px[list(codes)].sum()) for name, codes in CODES_OF.items()
         },
         background_od=float(level) / 100 if between.sum() else None,
     )
-    if membranes is None:
-        return find_alerts(facts, plan.spec.alerts)
-    more = membrane_alerts(
-        membranes,
-        working_mpp=facts.working_mpp,
-        separated=plan.compartments.given,
-        sharpness=plan.preview.sharpness,
-    )
+    more: list[Alert] = []
+    if plan.h_score is not None:
+        more += h_score_alerts(plan.h_score, found, plan.spec.alerts)
+    if membranes is not None:
+        more += membrane_alerts(
+            membranes,
+            working_mpp=facts.working_mpp,
+            separated=plan.compartments.given,
+            sharpness=plan.preview.sharpness,
+        )
     return find_alerts(facts, plan.spec.alerts, more)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from herscope.core.errors import InputError
 from herscope.core.registry import COMPARTMENT_CLASSES
 from herscope.core.units import Mpp
+from herscope.nn.inference import InferenceSpec, runner_for
 from herscope.nn.inputs import network_input
 from herscope.nn.model_file import ModelFile
-from herscope.nn.runtime import Runner
 from herscope.nn.windows import predict_map
 from herscope.segment.compartments import Compartments, from_regions
 from herscope.segment.nests import NestSpec, find_nests, nest_mpp, nest_regions
@@ -81,6 +81,7 @@ def model_compartments(
     size_px: tuple[int, int],
     native_mpp: float,
     *,
+    inference: InferenceSpec | None = None,
     threads: int | None = None,
 ) -> Compartments:
     """Predict compartments with a trained network.
@@ -93,8 +94,11 @@ def model_compartments(
         As for :func:`nest_compartments`.
     white, vectors
         The slide's white point and stain vectors.
+    inference
+        Engine and precision; the defaults when None.
     threads
-        Of the network; the cores of this process when None. They change no class.
+        Of the network; the cores of this process, or one in a worker process, when None. They
+        change no class.
 
     Raises
     ------
@@ -120,7 +124,8 @@ def model_compartments(
 
     wanted = _on_grid(tissue, grid)
     shape = (grid.height_px, grid.width_px)
-    codes = predict_map(image, shape, Runner(model, threads=threads), wanted=wanted)
+    runner = runner_for(model, inference or InferenceSpec(), threads)
+    codes = predict_map(image, shape, runner, wanted=wanted)
     regions = [
         region
         for code, name in enumerate(classes)

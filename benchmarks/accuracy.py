@@ -3,15 +3,13 @@
     python benchmarks/accuracy.py [DATA]
 
 DATA is the folder with ``ihc`` and ``he``; default: the variable HERSCOPE_DATA, or ``shared/data``
-beside the repository. All tiles are 40x scans averaged to 0.5 µm/px, except EndoNuke's, which come
-at about that. Outlines are compared at the tile's own resolution. Every slide is one tile here, so
-its contrast is measured on the tile itself.
+beside the repository. All tiles are 40x scans averaged to 0.5 µm/px. Outlines are compared at the
+tile's own resolution. Every slide is one tile here, so its contrast is measured on the tile itself.
+Tiles with points (EndoNuke) are in ``real_nuclei.py``.
 
 * DeepLIIF (Ki67): instances at IoU >= 0.5 and percent positive (mean DAB of the nucleus > 0.2 OD).
 * MoNuSeg (H&E): instances where every nucleus is outlined; elsewhere the masks run together and
   only the overlap of the foreground (Dice) can be told.
-* EndoNuke (ER, PR): share of the marked points with a nucleus' centre within 4 µm. Only dots that
-  can be told apart are used: where many run together the map no longer says how many there are.
 * Phantoms (drawn, exact truth, before JPEG): share of the nuclei found within 3 µm; share of those
   found within tumour and stroma that are near no true centre; H-score of the tumour.
 """
@@ -44,8 +42,6 @@ from herscope.stats.detection import DetectionCounts, match_instances, pooled
 
 MPP = 0.5
 POSITIVE_OD = 0.2
-POINT_RADIUS_UM = 4.0
-DOT_RADIUS_PX = 13.5
 PHANTOM_RADIUS_UM = 3.0
 
 
@@ -189,36 +185,6 @@ def foreground_dice(folder: Path) -> list[tuple[str, int, float]]:
     return rows
 
 
-def point_recall(folder: Path) -> list[tuple[str, int, float]]:
-    """(tile, points, share with a nucleus' centre of mass within 4 µm) of EndoNuke."""
-    rows = []
-    for path in sorted(folder.glob("*_points.png")):
-        rgb = read_rgb(path.with_name(path.name.replace("_points", "")))
-        dots = read_rgb(path)[: rgb.shape[0], : rgb.shape[1]]
-        coloured = np.ptp(dots.astype(np.int16), axis=2) > 150
-        depth = cv2.distanceTransform(coloured.astype(np.uint8), cv2.DIST_L2, 5)
-        peak = (depth == cv2.dilate(depth, np.ones((15, 15)))) & (abs(depth - DOT_RADIUS_PX) <= 1.5)
-        _, _, _, middle = cv2.connectedComponentsWithStats(peak.astype(np.uint8))
-        points = middle[1:, ::-1]
-        nuclei, _ = find(stains(rgb, 1)[0])
-        n = len(nuclei.seeds)
-        area = np.bincount(nuclei.labels.ravel(), minlength=n + 1)[1:]
-        centres = [
-            np.bincount(nuclei.labels.ravel(), axis.ravel(), minlength=n + 1)[1:] / area
-            for axis in np.indices(nuclei.labels.shape)
-        ]
-        gap = points[:, None, :] - np.stack(centres, 1)[None]
-        near = np.hypot(gap[..., 0], gap[..., 1]).min(axis=1) * MPP <= POINT_RADIUS_UM
-        rows.append(
-            (
-                path.stem.removesuffix("_points"),
-                len(points),
-                float(near.mean()) if near.size else float("nan"),
-            )
-        )
-    return rows
-
-
 def phantoms() -> list[tuple[str, PhantomSpec]]:
     """Name and Spec of the phantoms scored, each a few seconds' work."""
     chosen = {name: PRESETS[name] for name in ("small", "strong-dab", "pale-blue", "membrane")}
@@ -320,9 +286,6 @@ def main() -> None:
     for name, found, value in dice:
         print(f"{name:18}{found:6}{value:7.3f}")
     print(f"{'mean':24}{np.mean([d for *_, d in dice]):7.3f}")
-    print(f"\nEndoNuke: tile, points told apart, share found within {POINT_RADIUS_UM:g} µm")
-    for name, points, share in point_recall(data / "ihc" / "endonuke"):
-        print(f"{name:18}{points:6}{share:7.3f}")
     print_phantoms()
     print("\nspeed, one core, 0.5 µm/px: Mpx/s")
     for name, speed in megapixels_per_second(tiles):

@@ -76,14 +76,14 @@ def test_nests_give_a_tumour_h_score_and_say_that_they_are_nests(phantom) -> Non
     assert any(region.name == "Tumor" for region in found.regions)
 
 
-def test_a_field_of_tumour_alone_is_an_error_not_a_number_to_trust(tmp_path) -> None:
+def test_a_field_of_tumour_alone_is_to_be_looked_at(tmp_path) -> None:
     path = tmp_path / "all.tif"
     draw_phantom(
         PhantomSpec(width_um=300, height_um=300, tumor_fraction=1, fat_fraction=0, seed=1), path
     )
     found = score(path, compartments="nests")
     share = {a.code: a for a in found.alerts}["nests-one-sided"]
-    assert share.severity == "error"
+    assert share.severity == "warning"
     assert share.value > 1 - ONE_SIDED
 
 

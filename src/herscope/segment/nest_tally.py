@@ -23,16 +23,14 @@ NUCLEI: Final = 0
 """Nuclei."""
 WIDTH: Final = 1
 """Their widths (shorter axis of the ellipse of equal second moments), hundredths of a µm."""
-DARKNESS: Final = 2
-"""Their mean nuclear signal, milli-OD."""
-COLLAR: Final = 3
+COLLAR: Final = 2
 """Pixels within the collar of a nucleus and in no nucleus."""
-COLLAR_SIGNAL: Final = 4
-"""Their nuclear signal, hundredths of an OD, at most one OD each."""
-N_SUMS: Final = 5
+COLLAR_SIGNAL: Final = 3
+"""Their nuclear signal, milli-OD, at most one OD each."""
+N_SUMS: Final = 4
 
 WEIGHT_ONE: Final = 1 << 12
-_DARKEST_CENTI_OD: Final = 100  # darker: a nucleus that was not outlined, not cytoplasm
+_DARKEST_MILLI_OD: Final = 1000  # darker: a nucleus that was not outlined, not cytoplasm
 
 Sums = NDArray[np.int32]
 """(N_SUMS, rows, columns) of the map."""
@@ -76,8 +74,8 @@ def tally(
     >>> nuclei = Nuclei(labels, np.array([[20, 20]], np.int32))
     >>> signal = np.where(labels > 0, 400, 100).astype(np.uint16)
     >>> sums = tally(nuclei, signal, 1.0, core=(0, 0, 40, 40), cell_px=20, collar_um=4.0)
-    >>> sums[NUCLEI].tolist(), int(sums[DARKNESS, 1, 1])
-    ([[0, 0], [0, 1]], 400)
+    >>> sums[NUCLEI].tolist(), int(sums[COLLAR_SIGNAL].sum() / sums[COLLAR].sum())
+    ([[0, 0], [0, 1]], 100)
     >>> round(int(sums[WIDTH, 1, 1]) / 100, 1)  # of a bar 8 px wide: 8 * 4 / sqrt(12)
     9.2
     """
@@ -93,12 +91,11 @@ def tally(
         return sums
     y, x = (nuclei.seeds[:, axis].astype(np.int64) for axis in (0, 1))
     own = (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
-    width, darkness = _shapes(_moments(nuclei.labels, signal, len(own))[:, own], mpp)
+    width = _widths(_moments(nuclei.labels, len(own))[:, own], mpp)
     cell = ((y - y0) // cell_px * columns + (x - x0) // cell_px)[own]
     flat = sums.reshape(N_SUMS, -1)
     np.add.at(flat[NUCLEI], cell, 1)
     np.add.at(flat[WIDTH], cell, width)
-    np.add.at(flat[DARKNESS], cell, darkness)
     return sums
 
 
@@ -144,33 +141,29 @@ def _disk(radius: int) -> NDArray[np.uint8]:
     return (yy * yy + xx * xx <= radius * radius).astype(np.uint8)
 
 
-def _shapes(moments: NDArray[np.int64], mpp: float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Widths and darkness of nuclei in whole numbers.
+def _widths(moments: NDArray[np.int64], mpp: float) -> NDArray[np.int32]:
+    """Widths of nuclei in hundredths of a µm.
 
     Only sums, products, quotients and roots, which IEEE 754 rounds alike on every machine.
     """
-    n, sy, sx, syy, sxx, sxy, total = moments.astype(np.float64)
+    n, sy, sx, syy, sxx, sxy = moments.astype(np.float64)
     square = 1 / 12  # second moment of a pixel, which is a square and no point
     vy = syy / n - (sy / n) * (sy / n) + square
     vx = sxx / n - (sx / n) * (sx / n) + square
     vxy = sxy / n - (sx / n) * (sy / n)
     apart = np.sqrt((vx - vy) * (vx - vy) + 4 * vxy * vxy)
     short = np.sqrt(np.maximum((vx + vy - apart) / 2, square))
-    return _whole(100 * 4 * mpp * short), _whole(total / n)
-
-
-def _whole(values: NDArray[np.float64]) -> NDArray[np.int32]:
-    return np.floor(values + 0.5).astype(np.int32)
+    return np.floor(100 * 4 * mpp * short + 0.5).astype(np.int32)
 
 
 @njit(cache=True, nogil=True)
-def _moments(labels, signal, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Pixels, sums of y and x from the nucleus' first pixel, of their products, of the signal.
+def _moments(labels, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Pixels, sums of y and x from the nucleus' first pixel, and of their products.
 
     Places count from the first pixel, not the window's corner, so that the quotients above are the
     same bits in every window.
     """
-    out = np.zeros((7, count), np.int64)
+    out = np.zeros((6, count), np.int64)
     first = np.zeros((2, count), np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
@@ -187,7 +180,6 @@ def _moments(labels, signal, count):  # type: ignore[no-untyped-def]  # noqa: AN
             out[3, k] += dy * dy
             out[4, k] += dx * dx
             out[5, k] += dx * dy
-            out[6, k] += signal[y, x]
     return out
 
 
@@ -199,4 +191,4 @@ def _tally_collar(sums, collar, signal, y0, x0, y1, x1, cell):  # type: ignore[n
             if collar[y, x]:
                 c = (x - x0) // cell
                 sums[COLLAR, r, c] += 1
-                sums[COLLAR_SIGNAL, r, c] += min(signal[y, x] // 10, _DARKEST_CENTI_OD)
+                sums[COLLAR_SIGNAL, r, c] += min(signal[y, x], _DARKEST_MILLI_OD)

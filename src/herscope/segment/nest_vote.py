@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from herscope.segment.nest_tally import (
     COLLAR,
     COLLAR_SIGNAL,
-    DARKNESS,
     NUCLEI,
     WEIGHT_ONE,
     WIDTH,
@@ -28,7 +27,7 @@ _BINS_PER_UM: Final = 10
 
 
 def score_map(
-    sums: Sums, *, sigma: float, bar_um: float, gain_um: float, floor: float
+    sums: Sums, *, sigma: float, bar_um: float, gain_um: float, contrast_od: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score every cell of the map and count the nuclei around it.
 
@@ -38,8 +37,10 @@ def score_map(
         (N_SUMS, rows, columns) of the whole slide.
     sigma
         Gaussian sigma of the averages, in cells.
-    bar_um, gain_um, floor
-        ``bar_um``, ``collar_gain_um`` and ``collar_floor`` of the Spec.
+    bar_um, gain_um
+        ``bar_um`` and ``collar_gain_um`` of the Spec.
+    contrast_od
+        Contrast of the slide's nuclei, which the collar is measured by.
 
     Returns
     -------
@@ -50,20 +51,17 @@ def score_map(
 
     Examples
     --------
-    >>> sums = np.ones((5, 9, 9), np.int32) * np.array([1, 900, 400, 0, 0])[:, None, None]
-    >>> score, around = score_map(sums, sigma=1.0, bar_um=8.0, gain_um=9.0, floor=0.3)
-    >>> float(score[4, 4]), round(float(around[4, 4]), 1)
-    (1.0, 6.3)
+    >>> sums = np.ones((4, 9, 9), np.int32) * np.array([1, 600, 10, 900])[:, None, None]
+    >>> score, around = score_map(sums, sigma=1.0, bar_um=7.0, gain_um=0.8, contrast_od=0.06)
+    >>> round(float(score[4, 4]), 2), round(float(around[4, 4]), 1)  # a collar of 0.09 OD
+    (0.2, 6.3)
     """
-    nuclei, width, darkness, collar, collar_signal = (
+    nuclei, width, collar, collar_signal = (
         smooth_sums(sums[plane], sigma).astype(np.float64)
-        for plane in (NUCLEI, WIDTH, DARKNESS, COLLAR, COLLAR_SIGNAL)
+        for plane in (NUCLEI, WIDTH, COLLAR, COLLAR_SIGNAL)
     )
-    some = np.maximum(nuclei, 1)
-    nucleus = np.maximum(darkness / some, 1)  # milli-OD
-    ratio = 10 * collar_signal / np.maximum(collar, 1) / nucleus
-    score = width / some / 100 - bar_um
-    score += gain_um * np.maximum(ratio - floor, 0)
+    score = width / np.maximum(nuclei, 1) / 100 - bar_um
+    score += gain_um * (collar_signal / np.maximum(collar, 1) / (1000 * contrast_od))
     return score, nuclei * (2 * math.pi * sigma * sigma / WEIGHT_ONE**2)
 
 

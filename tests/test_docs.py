@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from herscope.cli.app import COMMANDS, run
+from herscope.cli.app import COMMANDS, TASKS, run
 from herscope.score.alerts import AlertSpec
 from herscope.score.result import SlideResult
 
@@ -54,10 +54,10 @@ def calls(text: str) -> Iterator[list[str]]:
 
 
 @functools.cache
-def help_of(command: str) -> str:
+def help_of(*command: str) -> str:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        assert run([command, "--help"]) == 0
+        assert run([*command, "--help"]) == 0
     return said.getvalue()
 
 
@@ -97,9 +97,15 @@ def test_every_command_and_option_shown_exists(page: Path, monkeypatch) -> None:
     for words in calls(page.read_text(encoding="utf-8")):
         command = words[0]
         assert command in COMMANDS, f"herscope {command} is no command"
-        known = set(re.findall(r"--[a-z][a-z0-9-]*", help_of(command)))
+        asked = [command]
+        if command in TASKS and words[1:] and not words[1].startswith("-"):
+            assert words[1] in TASKS[command], f"herscope {command} {words[1]} is no command"
+            asked.append(words[1])
+        known = set(re.findall(r"--[a-z][a-z0-9.-]*", help_of(*asked)))
         shown = {word.partition("=")[0] for word in words if word.startswith("--")}
-        assert shown <= known, f"herscope {command} has no {', '.join(sorted(shown - known))}"
+        assert shown <= known, (
+            f"herscope {' '.join(asked)} has no {', '.join(sorted(shown - known))}"
+        )
 
 
 def test_the_readme_names_every_command() -> None:

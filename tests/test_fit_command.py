@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra learn")
 from herscope.cli import main  # noqa: E402 - after the check that torch is there
 from herscope.nn.inputs import network_input  # noqa: E402
 from herscope.nn.model_file import read_model  # noqa: E402
-from herscope.nn.patches import read_patches  # noqa: E402
+from herscope.nn.patches.compartments import read_patches  # noqa: E402
 from herscope.nn.runtime import Runner  # noqa: E402
 
 SMALL = (
@@ -95,7 +95,7 @@ def test_the_same_call_gives_the_same_model(data, model, tmp_path, capsys):
 def test_a_training_that_was_cut_off_resumes_to_the_same_model(
     data, model, tmp_path, capsys, monkeypatch
 ):
-    from herscope.cli import fit as command
+    from herscope.cli.epochs import Epochs
 
     def cut(self, row, best):  # noqa: ARG001 - as the loop calls it
         if row["epoch"] == 2:
@@ -103,7 +103,7 @@ def test_a_training_that_was_cut_off_resumes_to_the_same_model(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(command._Told, "epoch", cut)
+        patched.setattr(Epochs, "epoch", cut)
         said = refused(
             capsys, "fit", "compartments", data, "--out", tmp_path / "ours", *SMALL, code=130
         )
@@ -240,7 +240,7 @@ def test_a_tampered_model_is_not_judged(data, model, tmp_path, capsys):
 
 
 def test_without_torch_the_extra_is_named(data, tmp_path, capsys, monkeypatch):
-    from herscope.recipes import fit as recipe
+    from herscope.recipes import training as recipe
 
     found = recipe.importlib.util.find_spec
     monkeypatch.setattr(

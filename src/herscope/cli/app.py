@@ -41,14 +41,29 @@ COMMANDS = {
     "report": "Rebuild the HTML of a run, cohort table included.",
     "agree": "Agreement of readers: kappas, correlation, limits, with intervals.",
     "phantom": "Draw a slide with known truth.",
-    "fit": "Train a compartment model from patches with masks or annotated slides.",
-    "evaluate": "Judge compartment models on patches with masks: IoU, Dice, intervals.",
+    "fit": "Train a model from patches, for compartments, nuclei or H-scores.",
+    "evaluate": "Judge models on patches: overlap, detection, percentage error, intervals.",
     "classify": "Judge a classifier from a table: accuracy, F1, AUC, calibration, intervals.",
     "survive": "Kaplan-Meier, log-rank, C-index, AUC over time and Cox from a table.",
     "models": "Cards of the models: task, µm/px, licence, source, checksum.",
     "bench": "Where the time goes on this machine, against the decode floor.",
     "doctor": "What is installed, what is missing, what to do.",
 }
+
+TASKS = {
+    "fit": {
+        "compartments": ("fit:compartments", "Tumour, stroma, background and other, from masks."),
+        "nuclei": ("fit_nuclei:nuclei", "Nuclei, from patches in which they are numbered."),
+        "hscore": ("fit_hscore:hscore", "The H-score of a target region, from readers' scores."),
+    },
+    "evaluate": {
+        "compartments": ("evaluate:compartments", "IoU, Dice, sensitivity, specificity."),
+        "nuclei": ("evaluate_nuclei:nuclei", "F1, AJI, PQ, Dice by outlines, points or masks."),
+        "points": ("evaluate_points:points", "Compartments by marked nuclei."),
+        "hscore": ("evaluate_hscore:hscore", "Percentage error, agreement; the formula beside."),
+    },
+}
+"""Commands that have one of their own for every task of a model."""
 
 
 def make_app() -> App:
@@ -62,7 +77,13 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,
     )
     for name, about in COMMANDS.items():
-        app.command(f"herscope.cli.{name}:{name}", name=name, help=about)
+        if name not in TASKS:
+            app.command(f"herscope.cli.{name}:{name}", name=name, help=about)
+            continue
+        group = App(name=name, help=about, help_format="plaintext", result_action="return_value")
+        for task, (place, said) in TASKS[name].items():
+            group.command(f"herscope.cli.{place}", name=task, help=said)
+        app.command(group)
     return app
 
 

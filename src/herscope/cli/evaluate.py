@@ -1,4 +1,4 @@
-"""``herscope evaluate``: how well models agree with masks."""
+"""``herscope evaluate compartments``: how well models agree with masks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from cyclopts import Parameter
 from herscope.cli.output import COMMON, Common, Flag, Outcome
 
 
-def evaluate(
-    task: Literal["compartments"],
+def compartments(
     model: Path,
     data: Path,
     /,
@@ -28,8 +27,6 @@ def evaluate(
 
     Parameters
     ----------
-    task
-        What the model predicts.
     model
         Folder of the model.
     data
@@ -49,7 +46,7 @@ def evaluate(
     """
     from herscope.recipes.evaluate import evaluate_compartments
 
-    del task, common
+    del common
     document = evaluate_compartments(
         [model, *(against or [])],
         data,

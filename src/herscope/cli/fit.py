@@ -1,22 +1,20 @@
-"""``herscope fit``: train a model; its options are CompartmentFitSpec's fields."""
+"""``herscope fit compartments``: train a model; its options are CompartmentFitSpec's fields."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from herscope.cli.epochs import Epochs, interruptible
 from herscope.cli.output import COMMON, Common, Flag, Outcome
 from herscope.recipes.fit import CompartmentFitSpec
 
 DEFAULT = CompartmentFitSpec.model_validate({})
 
 
-def fit(
-    task: Literal["compartments"],
+def compartments(
     data: Path,
     /,
     *,
@@ -31,12 +29,10 @@ def fit(
     spec: Annotated[CompartmentFitSpec, Parameter(name="*", negative="")] = DEFAULT,
     common: Common = COMMON,
 ) -> Outcome:
-    """Train a model from patches with masks, or from slides annotated in QuPath.
+    """Train a compartment model from patches with masks, or from slides annotated in QuPath.
 
     Parameters
     ----------
-    task
-        What the model shall predict.
     data
         Folder with images/ and masks/ of the same stems (0 tumor, 1 stroma, 2 background, 3 other,
         255 not annotated), or folder with slides and CASE.geojson beside each.
@@ -58,13 +54,12 @@ def fit(
     force
         Replace a model that is there.
     """
-    from herscope.recipes import fit as recipe
+    from herscope.recipes.fit import fit_compartments
 
-    del task
     as_json = common.json
-    told = _Told()
-    try:
-        document = recipe.fit_compartments(
+    told = Epochs({"tumor Dice": "dice_tumor", "stroma Dice": "dice_stroma"})
+    with interruptible(told):
+        document = fit_compartments(
             data,
             out,
             spec,
@@ -77,52 +72,19 @@ def fit(
             force=force,
             progress=told,
         )
-    except KeyboardInterrupt:
-        if told.epochs:
-            told.say(f"{told.epochs} epochs are kept; --resume goes on after them")
-        raise
     return Outcome(document, [] if as_json else _said(document))
-
-
-class _Told:
-    """One line an epoch on stderr."""
-
-    def __init__(self) -> None:
-        self.epochs = 0
-
-    def epoch(self, row: dict[str, float | int | None], best: int) -> None:
-        """Say loss, Dice of tumour and stroma, and which epoch is the best so far."""
-        self.epochs = int(row["epoch"] or 0)
-        parts = [f"epoch {row['epoch']}: loss {row['loss']:.4f}"]
-        for name in ("tumor", "stroma"):
-            value = row.get(f"val_dice_{name}")
-            parts.append(f"{name} Dice {'-' if value is None else f'{value:.3f}'}")
-        self.say(f"{', '.join(parts)}, {row['seconds']:.0f} s (best: epoch {best})")
-
-    @staticmethod
-    def say(line: str) -> None:
-        """Write a line that nobody has to read."""
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
 
 
 def _said(document: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
-    split, patches = document["split"], document["patches"]
-    lines = [
-        f"trained on {len(split['train'])} patches, validated on {len(split['validation'])}",
-        f"{patches['groups']} groups, {patches['mpp']:g} µm/px",
-        f"best epoch {document['best_epoch']} of {len(document['history'])}"
-        + (", stopped early" if document["stopped_early"] else ""),
-        *(f"note: {note}" for note in document["notes"]),
-    ]
+    from herscope.cli.epochs import summary_lines
+
     table = Table("validation", box=None, pad_edge=False)
     measures = {"IoU": "iou", "Dice": "dice"}
     for head in measures:
         table.add_column(head, justify="right")
-    for name in (*patches["pixels"], "mean"):
+    for name in (*document["patches"]["pixels"], "mean"):
         found = (document["metrics"].get(f"validation_{m}_{name}") for m in measures.values())
         table.add_row(name, *("-" if value is None else f"{value:.3f}" for value in found))
-    return ["\n".join(lines), "", table, "", f"model in {document['model']}"]
+    return ["\n".join(summary_lines(document)), "", table, "", f"model in {document['model']}"]

@@ -13,20 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from herscope import __version__
-from herscope.core.errors import InputError, UndefinedStatistic
+from herscope.core.errors import InputError
+from herscope.recipes.judging import ratio, seen_note, seen_patches
 
 if TYPE_CHECKING:
-    from herscope.nn.patches import PatchFolder
+    from herscope.nn.patches.compartments import PatchFolder
     from herscope.nn.runtime import Engine
     from herscope.stats.segmentation import Overlap
 
 SCHEMA = "herscope.evaluation/1"
-MEASURES = ("iou", "dice", "sensitivity", "specificity")
-FEWEST_GROUPS = 3
-"""Fewer slides than this say nothing of the spread between slides."""
+MEASURES = {
+    "iou": lambda c: ratio(c[..., 0], c[..., :3].sum(axis=-1)),
+    "dice": lambda c: ratio(2 * c[..., 0], 2 * c[..., 0] + c[..., 1] + c[..., 2]),
+    "sensitivity": lambda c: ratio(c[..., 0], c[..., 0] + c[..., 2]),
+    "specificity": lambda c: ratio(c[..., 3], c[..., 3] + c[..., 1]),
+}
+"""Of pixels counted as (tp, fp, fn, tn)."""
 
 
 def evaluate_compartments(
@@ -44,7 +48,7 @@ def evaluate_compartments(
     Parameters
     ----------
     models
-        Model folders.
+        Model folders or bare names.
     data
         Patch folder.
     mpp
@@ -66,16 +70,17 @@ def evaluate_compartments(
     InputError, SchemaError, ModelError, WrongInput
         Patches or models cannot be used, or do not fit each other.
     """
-    from herscope.nn.model_file import read_model
-    from herscope.nn.patches import describe, read_patches
+    from herscope.nn.model_file import find_model, read_model
+    from herscope.nn.patches.compartments import read_patches
 
     if not models:
         raise InputError("no model was named", hint="herscope evaluate compartments MODEL DATA")
-    files = [read_model(Path(model)) for model in models]
+    folders = [find_model(model) for model in models]
+    files = [read_model(folder) for folder in folders]
     patches = read_patches(data, mpp=mpp)
     for file in files:
         file.card.check_input(task="compartments", mpp=float(patches.mpp))
-    seen = [_seen(Path(model), patches) for model in models]
+    seen = [seen_patches(folder, patches.digests) for folder in folders]
     which = [i for i in range(len(patches)) if not (unseen and any(i in s for s in seen))]
     if not which:
         raise InputError(
@@ -87,10 +92,7 @@ def evaluate_compartments(
     for file, known in zip(files, seen, strict=True):
         again = len(known & set(which))
         if again:
-            notes.append(
-                f"{file.card.name} saw {again} of these {len(which)} patches in training or "
-                "validation: its figures are too good; --unseen leaves them out"
-            )
+            notes.append(seen_note(file.card.name, again, len(which)))
         rows = _overlaps(file, patches, which, engine, threads)
         told.append(
             {
@@ -109,7 +111,7 @@ def evaluate_compartments(
         "schema": SCHEMA,
         "herscope": __version__,
         "task": "compartments",
-        "data": {**describe(patches), "evaluated": len(which)},
+        "data": {**patches.describe(), "evaluated": len(which)},
         "engine": engine,
         "models": told,
         "notes": notes,
@@ -120,7 +122,7 @@ def _overlaps(
     file: Any, patches: PatchFolder, which: Sequence[int], engine: Engine, threads: int | None
 ) -> list[dict[str, Overlap]]:
     from herscope.nn.inputs import network_input
-    from herscope.nn.patch_files import CLASSES, IGNORE
+    from herscope.nn.patches.files import CLASSES, IGNORE
     from herscope.nn.runtime import Runner
     from herscope.stats.segmentation import overlap_by_class
 
@@ -141,70 +143,25 @@ def _overlaps(
 def _figures(
     rows: Sequence[Mapping[str, Overlap]], groups: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    from herscope.nn.patch_files import CLASSES
-    from herscope.stats.segmentation import pooled_overlap
+    from herscope.nn.patches.files import CLASSES
+    from herscope.recipes.judging import figures
 
-    pooled = pooled_overlap(rows)
-    names = sorted(set(groups))
     told: dict[str, Any] = {}
     for name in CLASSES:
-        if name not in pooled:
-            continue
-        counts = np.zeros((len(names), 4), np.int64)
-        for row, group in zip(rows, groups, strict=True):
+        counts = np.zeros((len(rows), 4))
+        for k, row in enumerate(rows):
             if name in row:
                 c = row[name].counts
-                counts[names.index(group)] += (c.tp, c.fp, c.fn, c.tn)
-        c = pooled[name].counts
+                counts[k] = c.tp, c.fp, c.fn, c.tn
+        if not counts.any():
+            continue
+        pixels = zip(("tp", "fp", "fn", "tn"), counts.sum(axis=0), strict=True)
         told[name] = {
-            "pixels": {"tp": c.tp, "fp": c.fp, "fn": c.fn, "tn": c.tn},
-            **{
-                measure: {
-                    "value": getattr(pooled[name], measure),
-                    "ci95": _interval(counts, measure, seed),
-                }
-                for measure in MEASURES
-            },
+            "pixels": {kind: int(count) for kind, count in pixels},
+            **figures(counts, groups, MEASURES, seed),
         }
     return told
 
 
-def _interval(counts: NDArray[np.int64], measure: str, seed: int) -> list[float] | None:
-    """Bound a figure by drawing groups; None where they do not say."""
-    from herscope.stats.case_bootstrap import bootstrap_interval
-
-    if len(counts) < FEWEST_GROUPS:
-        return None
-
-    def statistic(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-        tp, fp, fn, tn = np.moveaxis(counts[drawn].sum(axis=1), 1, 0).astype(np.float64)
-        part, whole = {
-            "iou": (tp, tp + fp + fn),
-            "dice": (2 * tp, 2 * tp + fp + fn),
-            "sensitivity": (tp, tp + fn),
-            "specificity": (tn, tn + fp),
-        }[measure]
-        return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
-
-    try:
-        bounds = bootstrap_interval(len(counts), statistic, seed=seed)
-    except UndefinedStatistic:
-        return None
-    return [bounds.low, bounds.high]
-
-
 def _row(stem: str, row: Mapping[str, Overlap]) -> dict[str, Any]:
     return {"patch": stem, **{f"dice_{name}": overlap.dice for name, overlap in row.items()}}
-
-
-def _seen(model: Path, patches: PatchFolder) -> set[int]:
-    """Which patches a model met before, by their pixels."""
-    from herscope.core.store import read_json
-
-    file = model / "history.json"
-    if not file.is_file():
-        return set()
-    document = read_json(file)
-    told = document.get("seen", {}) if isinstance(document, dict) else {}
-    known = {digest for side in told.values() for digest in side} if told else set()
-    return {i for i, digest in enumerate(patches.digests) if digest in known}

@@ -128,7 +128,7 @@ def match_instances(truth: ArrayLike, predicted: ArrayLike, *, iou: float = 0.5)
     ti, pi = codes // max(p_names.size, 1), codes % max(p_names.size, 1)
     overlap = shared / (t_area[ti] + p_area[pi] - shared)
     keep = overlap >= iou
-    chosen = _assign(ti[keep], pi[keep], overlap[keep])
+    chosen = assign_pairs(ti[keep], pi[keep], overlap[keep])
     ti, pi, overlap = ti[keep][chosen], pi[keep][chosen], overlap[keep][chosen]
     return DetectionCounts(
         tp=int(ti.size),
@@ -172,7 +172,7 @@ def match_points(truth_xy: ArrayLike, predicted_xy: ArrayLike, radius: float) ->
         pi = np.array([j for row in near for j in row], np.int64)
     distance = np.hypot(*(t[ti] - p[pi]).T)
     # A closeness in 0 to 1 makes the nearest pairs the best ones, as a large IoU does for areas.
-    chosen = _assign(ti, pi, 1 - distance / radius)
+    chosen = assign_pairs(ti, pi, 1 - distance / radius)
     ti, pi = ti[chosen], pi[chosen]
     return DetectionCounts(
         tp=int(ti.size),
@@ -182,10 +182,37 @@ def match_points(truth_xy: ArrayLike, predicted_xy: ArrayLike, radius: float) ->
     )
 
 
-def _assign(
-    a: NDArray[np.int64], b: NDArray[np.int64], score: NDArray[np.float64]
+def assign_pairs(
+    a: NDArray[np.int64],
+    b: NDArray[np.int64],
+    score: NDArray[np.float64],
+    *,
+    most_pairs: bool = True,
 ) -> NDArray[np.int64]:
-    """Choose candidate pairs (a, b), each object once: most pairs first, then the largest score."""
+    """Choose among candidate pairs so that each object is used at most once.
+
+    Parameters
+    ----------
+    a, b
+        (n,) objects of the two sides of each candidate pair, whole numbers from 0.
+    score
+        (n,) how good each pair is, above 0 to 1.
+    most_pairs
+        The most pairs first, then the largest total score; False: the largest total score.
+
+    Returns
+    -------
+    ndarray
+        Rising places of the chosen pairs.
+
+    Examples
+    --------
+    >>> a, b = np.array([0, 0, 1]), np.array([0, 1, 1])
+    >>> assign_pairs(a, b, np.array([0.1, 0.9, 0.2])).tolist()
+    [0, 2]
+    >>> assign_pairs(a, b, np.array([0.1, 0.9, 0.2]), most_pairs=False).tolist()
+    [1]
+    """
     if a.size == 0:
         return np.zeros(0, np.int64)
     lonely = (np.bincount(a)[a] == 1) & (np.bincount(b)[b] == 1)
@@ -193,7 +220,7 @@ def _assign(
     contested = np.flatnonzero(~lonely)
     if contested.size:
         for group in _groups(a[contested], b[contested]):
-            chosen += _hungarian(a, b, score, contested[group])
+            chosen += _hungarian(a, b, score, contested[group], most_pairs=most_pairs)
     return np.sort(np.array(chosen, np.int64))
 
 
@@ -216,6 +243,8 @@ def _hungarian(
     b: NDArray[np.int64],
     score: NDArray[np.float64],
     rows: NDArray[np.int64],
+    *,
+    most_pairs: bool,
 ) -> list[int]:
     from scipy.optimize import linear_sum_assignment
 
@@ -225,7 +254,7 @@ def _hungarian(
     which[i, j] = rows
     value = np.zeros(which.shape)
     # One pair more outweighs any sum of scores, which are at most 1 each.
-    value[i, j] = min(which.shape) + 1 + score[rows]
+    value[i, j] = score[rows] + (min(which.shape) + 1 if most_pairs else 0)
     return [int(k) for k in which[linear_sum_assignment(value, maximize=True)] if k >= 0]
 
 

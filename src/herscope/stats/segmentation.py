@@ -9,7 +9,8 @@ are alike, so there is no interval over pixels; resample slides or patients.
 *Per object*: AJI, the aggregated Jaccard index (Kumar et al., IEEE Trans Med Imaging
 2017;36:1550): each true object takes the predicted one with the largest IoU (the lowest label of
 equal ones); their intersections and their unions are summed, and objects without a partner, true or
-predicted, add their area to the unions. As in the paper, a predicted object can be taken twice.
+predicted, add their area to the unions. As in the paper, a predicted object can be taken twice; in
+AJI+ (Graham et al., Med Image Anal 2019;58:101563) pairs are one to one.
 Panoptic quality PQ = SQ x DQ (Kirillov et al., CVPR 2019): DQ is the F1 of objects matched above an
 IoU of 0.5, SQ the mean IoU of the matched ones; matching is
 :func:`herscope.stats.detection.match_instances`.
@@ -20,15 +21,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from herscope.core.errors import InputError, UndefinedStatistic
 from herscope.stats.classification.cases import Ints
 from herscope.stats.classification.confusion import ClassCounts
-from herscope.stats.detection import DetectionCounts, match_instances
+from herscope.stats.detection import DetectionCounts, assign_pairs, match_instances
 
 ABOVE_HALF: Final = math.nextafter(0.5, 1.0)
 """Kirillov's condition is strict: at exactly 0.5 an object could have two partners."""
@@ -226,6 +227,51 @@ def aggregated_jaccard(truth: ArrayLike, predicted: ArrayLike) -> JaccardCounts:
     >>> aggregated_jaccard([[1, 1, 0, 2]], [[7, 7, 7, 0]]).aji
     0.5
     """
+    o = _overlaps(truth, predicted)
+    # The best partner of each true object: by IoU, then by the lower label.
+    order = np.lexsort((o.p, -o.iou, o.t))
+    first = order[np.unique(o.t[order], return_index=True)[1]]
+    return _jaccard(o, first)
+
+
+def aggregated_jaccard_plus(truth: ArrayLike, predicted: ArrayLike) -> JaccardCounts:
+    """Count the AJI with each object in one pair at most: AJI+ (Graham et al. 2019).
+
+    The pairs are those with the largest total IoU, so one large predicted object can no longer
+    serve several true ones, and no true object takes away the better partner of another.
+
+    Parameters
+    ----------
+    truth, predicted
+        (height, width) label images, 0 is background, every other value one object.
+
+    Raises
+    ------
+    InputError
+        When the shapes differ or labels are no whole numbers.
+
+    Examples
+    --------
+    >>> truth, found = [[1, 1, 2, 2, 2]], [[7, 7, 7, 7, 7]]
+    >>> aggregated_jaccard(truth, found).aji, aggregated_jaccard_plus(truth, found).aji
+    (0.5, 0.42857142857142855)
+    """
+    o = _overlaps(truth, predicted)
+    return _jaccard(o, assign_pairs(o.t, o.p, o.iou, most_pairs=False))
+
+
+class _Overlaps(NamedTuple):
+    """Pairs of objects that share pixels: places ``t`` and ``p`` among those of ``areas``."""
+
+    t: Ints
+    p: Ints
+    shared: Ints
+    iou: NDArray[np.float64]
+    t_areas: Ints
+    p_areas: Ints
+
+
+def _overlaps(truth: ArrayLike, predicted: ArrayLike) -> _Overlaps:
     t, p = _maps(truth, predicted)
     t_names, t_index, t_area = np.unique(t, return_inverse=True, return_counts=True)
     p_names, p_index, p_area = np.unique(p, return_inverse=True, return_counts=True)
@@ -233,18 +279,23 @@ def aggregated_jaccard(truth: ArrayLike, predicted: ArrayLike) -> JaccardCounts:
     ti, pi = codes // p_names.size, codes % p_names.size
     objects = (t_names[ti] != 0) & (p_names[pi] != 0)
     ti, pi, shared = ti[objects], pi[objects], shared[objects]
-    union = t_area[ti] + p_area[pi] - shared
-    # The best partner of each true object: by IoU, then by the lower label.
-    order = np.lexsort((pi, -(shared / union), ti))
-    first = order[np.unique(ti[order], return_index=True)[1]]
-    alone_true = t_area.sum() - t_area[ti[first]].sum() - t_area[t_names == 0].sum()
-    taken = np.unique(pi[first])
-    alone_predicted = p_area.sum() - p_area[taken].sum() - p_area[p_names == 0].sum()
+    iou = shared / (t_area[ti] + p_area[pi] - shared)
+    t_area[t_names == 0] = 0
+    p_area[p_names == 0] = 0
+    return _Overlaps(ti, pi, shared, iou, t_area, p_area)
+
+
+def _jaccard(o: _Overlaps, pairs: Ints) -> JaccardCounts:
+    """Sum the pairs, and the objects in none."""
+    ti, pi, shared = o.t[pairs], o.p[pairs], o.shared[pairs]
+    alone = o.t_areas.sum() - o.t_areas[np.unique(ti)].sum()
+    alone += o.p_areas.sum() - o.p_areas[np.unique(pi)].sum()
+    union = (o.t_areas[ti] + o.p_areas[pi] - shared).sum()
     return JaccardCounts(
-        intersection=int(shared[first].sum()),
-        union=int(union[first].sum() + alone_true + alone_predicted),
-        true_objects=int(np.count_nonzero(t_names)),
-        predicted_objects=int(np.count_nonzero(p_names)),
+        intersection=int(shared.sum()),
+        union=int(union + alone),
+        true_objects=int(np.count_nonzero(o.t_areas)),
+        predicted_objects=int(np.count_nonzero(o.p_areas)),
     )
 
 

@@ -232,6 +232,11 @@ def compartment_loss(
         Takes logits, or the logits of every depth (their losses are averaged, Zhou et al. 2018),
         and the target.
 
+    Raises
+    ------
+    InputError
+        Another name.
+
     Examples
     --------
     >>> loss = compartment_loss(torch.ones(4))
@@ -239,10 +244,14 @@ def compartment_loss(
     >>> bool(loss((logits, logits), target) == loss(logits, target))
     True
     """
-    pixels = {"cross-entropy": cross_entropy, "focal": focal}[name]
+    if name not in {"cross-entropy", "focal"}:
+        raise InputError(f"no loss is called {name}", hint="cross-entropy or focal")
 
     def one(logits: Tensor, target: Tensor) -> Tensor:
-        return pixels(logits, target, weights.to(logits.device)) + soft_dice(logits, target)
+        share = weights.to(logits.device)
+        if name == "focal":
+            return focal(logits, target, share) + soft_dice(logits, target)
+        return cross_entropy_dice(logits, target, share)
 
     def every(output: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
         if isinstance(output, Tensor):

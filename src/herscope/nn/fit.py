@@ -20,8 +20,8 @@ the first step. Mixed precision (bfloat16) is used on a GPU; on a processor only
 since without the instructions it is slow (with them we saw two to three times the speed).
 
 Batches are not laid out channels last. That is faster by half, but in torch 2.13 the backward pass
-of a 1 x 1 convolution of stride 2 then writes beyond its memory on processors, and a resumed
-training of a narrow network did not always give the same bits.
+of a 1 x 1 convolution of stride 2 then writes beyond its memory on processors, and with it a
+resumed training once gave other bits (why was not found; without it that was not seen).
 
 A network whose loss looks at more than its result has a method ``branches``; in training the loss
 is given what that returns.

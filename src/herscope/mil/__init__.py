@@ -1,0 +1,1 @@
+"""One label a slide: bags of features, the models that read them, folds, and heatmaps."""

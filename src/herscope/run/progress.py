@@ -82,10 +82,11 @@ def duration(seconds: float) -> str:
 
 
 class Lines:
-    """One line a slide, for logs."""
+    """One line a slide, for logs; ``verb`` is what is done with the slides."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, verb: str = "scoring") -> None:
         self._stream = stream
+        self._verb = verb
         self._rate = Rate(0)
         self._done = 0
         self._since = time.monotonic()
@@ -94,7 +95,7 @@ class Lines:
         """Say how much there is to do."""
         self._rate, self._since = Rate(total), time.monotonic()
         earlier = f" ({already} done before)" if already else ""
-        self._say(f"scoring {total} slide{'' if total == 1 else 's'}{earlier}")
+        self._say(f"{self._verb} {total} slide{'' if total == 1 else 's'}{earlier}")
 
     def tiles(self, name: str, done: int, total: int) -> None:
         """Tiles of a slide are not worth a line each."""
@@ -110,7 +111,7 @@ class Lines:
         """Nothing is left open."""
 
     def _say(self, line: str) -> None:
-        # A log that cannot be written any more is no reason to stop scoring.
+        # A log that cannot be written any more is no reason to stop the work.
         with contextlib.suppress(OSError, ValueError):
             print(line, file=self._stream, flush=True)
 
@@ -173,6 +174,6 @@ class Bars:
             self._bars = None
 
 
-def for_terminal() -> Progress:
+def for_terminal(verb: str = "scoring") -> Progress:
     """Return bars when stderr is a terminal, lines otherwise."""
-    return Bars() if sys.stderr.isatty() else Lines(sys.stderr)
+    return Bars() if sys.stderr.isatty() else Lines(sys.stderr, verb)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from herscope.cli.output import COMMON, Common, Outcome
+from herscope.cli.output import COMMON, Common, Flag, Outcome
+from herscope.core.errors import InputError
+from herscope.core.spec import Spec
 from herscope.slide.phantom.spec import PhantomSpec
 
+S = TypeVar("S", bound=Spec)
 DEFAULT = PhantomSpec.model_validate({})
 PATCH_MPP = {"compartments": 1.0, "nuclei": 0.5, "hscore": 0.5}
 """µm/px at which each kind of patch is looked at."""
+CohortOf = Literal["he-her2", "bags-tiles", "bags-arrangement", "bags-none", "bags-site"]
 
 
 def phantom(
@@ -23,6 +28,10 @@ def phantom(
     patches_of: Literal["compartments", "nuclei", "hscore"] = "compartments",
     patch_px: int = 256,
     patch_mpp: float | None = None,
+    cohort: int | None = None,
+    cohort_of: CohortOf = "he-her2",
+    signal: float = 1.0,
+    region: Flag = False,
     spec: Annotated[PhantomSpec, Parameter(name="*", negative="")] = DEFAULT,
     common: Common = COMMON,
 ) -> Outcome:
@@ -45,10 +54,25 @@ def phantom(
         Edge of those patches.
     patch_mpp
         µm/px of those patches; when absent 1.0 for compartments, else 0.5.
+    cohort
+        Instead of a slide, draw so many labelled slides, or bags of features, for `herscope mil
+        fit`; of the slide's options only --seed counts.
+    cohort_of
+        he-her2: H&E slides whose morphology follows a HER2 score. bags-...: features with a
+        signal in single tiles, in their arrangement, in nothing, or in the site alone.
+    signal
+        How much of the class H&E slides show, 0 to 1.
+    region
+        In half of the H&E slides only one rectangle shows the class.
     """
     from herscope import recipes
 
-    del common
+    if patches is not None and cohort is not None:
+        raise InputError("--patches and --cohort were both given", hint="choose one of them")
+    if cohort is not None:
+        if cohort_of == "he-her2":
+            return _he_cohort(out, cohort, spec.seed, signal, region=region, quiet=common.json)
+        return _bags(out, cohort, cohort_of, spec.seed, quiet=common.json)
     if patches is not None:
         mpp = PATCH_MPP[patches_of] if patch_mpp is None else patch_mpp
         return _PATCHES[patches_of](out, patches, spec.seed, mpp, patch_px)
@@ -79,6 +103,61 @@ def _hscores(out: Path, n: int, seed: int, mpp: float, size_px: int) -> Outcome:
 
     document = phantom_hscores(out, n, seed=seed, mpp=mpp, size_px=size_px)
     return Outcome(document, [f"drew {n} patches with H-scores in {document['folder']}"])
+
+
+def _he_cohort(
+    out: Path, n: int, seed: int, signal: float, *, region: bool, quiet: bool
+) -> Outcome:
+    from herscope.recipes.cohorts import he_cohort
+    from herscope.slide.phantom.he_cohort import HeCohortSpec
+
+    fields = {"slides": n, "seed": seed, "signal": signal, "region": region}
+    told = None if quiet else _tell
+    document = he_cohort(_checked(HeCohortSpec, fields, "slides"), out, progress=told)
+    classes = ", ".join(f"{name} {count}" for name, count in document["classes"].items())
+    said = [
+        f"drew {n} H&E slides of {document['patients']} patients in {document['folder']}",
+        f"labels: {document['labels']} ({classes})",
+        f"what was drawn: {document['truth']}",
+    ]
+    return Outcome(document, said)
+
+
+def _bags(out: Path, n: int, kind: str, seed: int, *, quiet: bool) -> Outcome:
+    from herscope.embed.planted_bags import PlantedSpec
+    from herscope.recipes.cohorts import planted_bags
+
+    fields = {"bags": n, "seed": seed, "signal": kind.removeprefix("bags-")}
+    told = None if quiet else _tell
+    document = planted_bags(_checked(PlantedSpec, fields, "bags"), out, progress=told)
+    classes = ", ".join(f"{name}: {count}" for name, count in document["classes"].items())
+    said = [
+        f"drew {n} bags of features in {document['folder']}",
+        f"labels: {document['labels']} ({classes})",
+    ]
+    return Outcome(document, said)
+
+
+def _checked(kind: type[S], fields: dict[str, Any], count: str) -> S:
+    """Make a Spec of options; what it refuses names the option."""
+    from pydantic import ValidationError
+
+    from herscope.core.study import plain
+
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        option = "cohort" if field in {count, ""} else field.replace("_", "-")
+        told = f"--{option}: {plain(first)[0]}"
+        raise InputError(told, hint="herscope phantom --help lists the options") from error
+
+
+def _tell(done: int, total: int) -> None:
+    """Say how far it is, ten times at most."""
+    if done == total or done * 10 // total > (done - 1) * 10 // total:
+        sys.stderr.write(f"{done} of {total} drawn\n")
 
 
 _PATCHES: dict[str, Any] = {"compartments": _compartments, "nuclei": _nuclei, "hscore": _hscores}

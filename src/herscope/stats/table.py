@@ -199,6 +199,8 @@ def read_table(path: str | Path) -> Table:
         It is no table: no header, a column name twice, rows of another width, no rows.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a table", hint="give a .csv or .parquet file")
     if not path.is_file():
         raise InputError(f"there is no file {path}", hint="check the path of the table")
     kind = path.suffix.lower()

@@ -47,13 +47,34 @@ def draw_phantom(spec: PhantomSpec, path: Path) -> PhantomTruth:
     OutputError
         The file cannot be written.
     """
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     plan = make_plan(spec)
     pieces: list[Piece] = []
+    write_pyramid(spec, _bands(plan, pieces), path)
+    return truth_of(plan, pieces, (0, 0, spec.width_px, spec.height_px))
+
+
+def write_pyramid(spec: PhantomSpec, bands: Iterator[Rgb], path: Path) -> None:
+    """Write a slide's picture as a file, which appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    spec
+        Size, µm/px, tiles and JPEG quality.
+    bands
+        Rows of full width from top to bottom, 1,024 at a time.
+    path
+        File to write; its folder must exist.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         try:
-            _write_pyramid(plan, draft, pieces)
+            _write_levels(spec, bands, draft)
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
@@ -62,7 +83,6 @@ def draw_phantom(spec: PhantomSpec, path: Path) -> PhantomTruth:
             f"the phantom cannot be written to {path}: {cause}",
             hint="choose a folder that exists, is writable and has space",
         ) from cause
-    return truth_of(plan, pieces, (0, 0, spec.width_px, spec.height_px))
 
 
 def level_sizes(spec: PhantomSpec) -> list[tuple[int, int]]:
@@ -159,13 +179,12 @@ def _jpeg(tile: Rgb, quality: int) -> bytes:
     return bytes(encoded)
 
 
-def _write_pyramid(plan: Plan, path: Path, pieces: list[Piece]) -> None:
-    spec = plan.spec
+def _write_levels(spec: PhantomSpec, bands: Iterator[Rgb], path: Path) -> None:
     sizes = level_sizes(spec)
     coarser = _Coarser(spec, sizes[1:]) if len(sizes) > 1 else None
 
     def finest() -> Iterator[bytes]:
-        for band in _bands(plan, pieces):
+        for band in bands:
             if coarser is not None:
                 coarser.add(_halved(band))
             yield from _tiles(band, spec)

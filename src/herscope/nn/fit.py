@@ -1,10 +1,10 @@
 """The one training loop of the package: AdamW, warm-up and cosine, early stopping, resume.
 
 AdamW (Loshchilov and Hutter, ICLR 2019) with a learning rate that rises linearly over the warm-up
-and falls to zero along a half cosine (Loshchilov and Hutter, ICLR 2017); gradients are clipped by
-their norm. After every epoch a named validation metric decides which weights are the best; training
-stops when it has not improved for ``patience`` epochs, and the best weights are put back. The loop
-sees training batches and a validation function, never test data.
+and falls to zero along a half cosine (Loshchilov and Hutter, ICLR 2017), or stays as it is;
+gradients are clipped by their norm. After every epoch a named validation metric decides which
+weights are the best; training stops when it has not improved for ``patience`` epochs, and the best
+weights are put back. The loop sees training batches and a validation function, never test data.
 
 Before validation the statistics of batch normalisation are computed anew, with the weights as they
 then are, over some batches (Wu and Johnson, arXiv:2105.07576, 2021). Their running averages belong
@@ -67,6 +67,9 @@ class FitSpec(Spec):
     )
     weight_decay: float = Field(default=1e-4, ge=0, le=1, description="AdamW's weight decay.")
     warmup_epochs: float = Field(default=1.0, ge=0, description="Epochs of linear warm-up.")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="What the learning rate does after the warm-up."
+    )
     clip_norm: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
     accumulate: int = Field(default=1, ge=1, le=1024, description="Batches a step.")
     patience: int = Field(
@@ -90,13 +93,20 @@ class FitSpec(Spec):
     )
 
 
+class Inputs(Protocol):
+    """What a network is given: a tensor, or anything of tensors that knows how to move."""
+
+    def to(self, device: torch.device) -> Any:
+        """Return it on a device."""
+
+
 class Batches(Protocol):
     """Training batches; the same ones for the same epoch, whatever came before."""
 
     def __len__(self) -> int:
         """Batches an epoch."""
 
-    def epoch(self, number: int) -> Iterable[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int) -> Iterable[tuple[Inputs, Tensor]]:
         """Give inputs and targets of an epoch, counted from 0."""
 
 
@@ -213,7 +223,9 @@ def fit(
     return FitResult(state.history, kept, value, state.epoch < spec.epochs, before, str(device))
 
 
-def learning_rate_at(step: int, steps: int, warmup: float) -> float:
+def learning_rate_at(
+    step: int, steps: int, warmup: float, schedule: Literal["cosine", "constant"] = "cosine"
+) -> float:
     """Return the factor of the highest learning rate at a step, 0 to 1.
 
     Parameters
@@ -222,6 +234,8 @@ def learning_rate_at(step: int, steps: int, warmup: float) -> float:
         Step from 0, and how many there are.
     warmup
         Steps of linear warm-up.
+    schedule
+        Whether it falls after that, or stays.
 
     Examples
     --------
@@ -230,6 +244,8 @@ def learning_rate_at(step: int, steps: int, warmup: float) -> float:
     """
     if step < warmup:
         return min(1.0, (step + 1) / warmup)
+    if schedule == "constant":
+        return 1.0
     left = max(1.0, steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / left)))
 
@@ -281,7 +297,7 @@ def _train_epoch(
     steps = -(-count // spec.accumulate)
     total, rate = 0.0, 0.0
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    forward: Callable[[Tensor], Any] = getattr(module, "branches", module)
+    forward: Callable[[Any], Any] = getattr(module, "branches", module)
     optimizer.zero_grad(set_to_none=True)
     for number, (inputs, target) in enumerate(batches.epoch(epoch)):
         # The last step of an epoch may have fewer batches.
@@ -300,7 +316,9 @@ def _train_epoch(
         if (number + 1) % spec.accumulate and number + 1 < count:
             continue
         step = epoch * steps + number // spec.accumulate
-        factor = learning_rate_at(step, spec.epochs * steps, spec.warmup_epochs * steps)
+        factor = learning_rate_at(
+            step, spec.epochs * steps, spec.warmup_epochs * steps, spec.schedule
+        )
         for group in optimizer.param_groups:
             group["lr"] = group["highest"] * factor
         rate = spec.learning_rate * factor

@@ -8,7 +8,6 @@ outline stays thin at any zoom and the file stays small; charts are in
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from herscope.core.errors import InputError
 from herscope.core.store import write_bytes
+from herscope.report.jpeg import fitting, jpeg_bytes, jpeg_uri
 from herscope.report.palette import (
     ARTEFACT_WORDS,
     COMPARTMENTS,
@@ -57,7 +57,7 @@ def save_overview(rgb: Rgb, path: Path) -> Path:
             f"an overview has shape (height, width, 3) of uint8, not {rgb.shape} of {rgb.dtype}",
             hint="pass the RGB array that the slide's read_all returns",
         )
-    small = _fit(rgb, OVERVIEW_SIDE_PX)
+    small = fitting(rgb, OVERVIEW_SIDE_PX)
     packed = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
     write_bytes(path, packed.tobytes())
     return Path(path)
@@ -65,7 +65,7 @@ def save_overview(rgb: Rgb, path: Path) -> Path:
 
 def thumbnail(rgb: Rgb, side_px: int = 160) -> bytes:
     """Return a JPEG whose longer side is ``side_px`` at most."""
-    return _jpeg(_fit(rgb, side_px), 82)
+    return jpeg_bytes(fitting(rgb, side_px), 82)
 
 
 def overview_figure(
@@ -82,7 +82,7 @@ def overview_figure(
     slide_width_px, mpp
         Width of level 0 and its µm/px, for the scale of outlines and of the scale bar.
     """
-    small = _fit(rgb, FIGURE_SIDE_PX)
+    small = fitting(rgb, FIGURE_SIDE_PX)
     scale = small.shape[1] / slide_width_px
     paths = []
     # Tissue below, tumour on top: where outlines run together the tumour's is the one to see.
@@ -123,7 +123,7 @@ def tile_map_figure(
     limit
         The end of the colour scale: 300 for an H-score, 100 for a percentage.
     """
-    small = _fit(rgb, FIGURE_SIDE_PX)
+    small = fitting(rgb, FIGURE_SIDE_PX)
     scale = small.shape[1] / slide_width_px
     grey = small.mean(axis=2, keepdims=True) * 0.55 + 255 * 0.45
     paint = np.repeat(grey, 3, axis=2)
@@ -186,7 +186,7 @@ def _example(row: Mapping[str, Any], x: int, y: int, side: int) -> str:
     image = cv2.imdecode(np.frombuffer(row["png"], dtype=np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise InputError("an example cell is no readable PNG", hint="score the slide again")
-    jpeg = _data_uri(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+    jpeg = jpeg_uri(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
     cell, nucleus = _points(row["cell_xy"]), _points(row["nucleus_xy"])
     where = COMPARTMENTS.get(row["compartment"], "").lower()
     return (
@@ -234,7 +234,7 @@ def _svg(rgb: Rgb, drawing: str, um_per_px: float) -> bytes:
     shown = max(width, height) / 620
     return (
         f"{_open_svg(width, height)}"
-        f"<image href='{_data_uri(_jpeg(rgb, 86))}' width='{width}' height='{height}'/>"
+        f"<image href='{jpeg_uri(jpeg_bytes(rgb, 86))}' width='{width}' height='{height}'/>"
         f"{_thicken(drawing, shown)}{_scale_bar(width, height, um_per_px, shown)}</svg>"
     ).encode()
 
@@ -283,26 +283,3 @@ def _scale_bar(width: int, height: int, um_per_px: float, shown: float) -> str:
 def _points(flat: Sequence[float]) -> str:
     pairs = zip(flat[0::2], flat[1::2], strict=True)
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in pairs)
-
-
-def _fit(rgb: Rgb, side_px: int) -> Rgb:
-    import cv2
-
-    height, width = rgb.shape[:2]
-    if max(height, width) <= side_px:
-        return rgb
-    factor = side_px / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _jpeg(rgb: Rgb, quality: int) -> bytes:
-    import cv2
-
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    packed = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return bytes(packed.tobytes())
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -1,0 +1,1 @@
+"""What is known of each patient: tables, response label, report tokens, contradictions."""

@@ -1,0 +1,1 @@
+"""One network over slides, CT and what is written about a patient, any of them missing."""

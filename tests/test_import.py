@@ -40,7 +40,13 @@ def test_importing_herscope_imports_nothing_heavy():
     assert not loaded & (HEAVY | {"pydantic", "rich", "cyclopts"})
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["score", "--help"], ["models"]])
+def test_listing_models_and_encoders_imports_nothing_heavier_than_numpy():
+    loaded = modules_after("from herscope.cli import main\nmain(['models'])")
+
+    assert loaded & HEAVY <= {"numpy"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["score", "--help"]])
 def test_help_imports_nothing_heavy(words):
     loaded = modules_after(f"from herscope.cli import main\nmain({words!r})")
 

@@ -43,6 +43,9 @@ COMMANDS = {
     "phantom": "Draw a slide with known truth.",
     "fit": "Train a model from patches, for compartments, nuclei or H-scores.",
     "evaluate": "Judge models on patches: overlap, detection, percentage error, intervals.",
+    "embed": "Tiles of slides as features, for the slide-level models.",
+    "mil": "HER2 from H&E: slide-level models, their predictions and heatmaps.",
+    "respond": "Towards response to treatment: cohorts, lesions of a CT, radiomics.",
     "classify": "Judge a classifier from a table: accuracy, F1, AUC, calibration, intervals.",
     "survive": "Kaplan-Meier, log-rank, C-index, AUC over time and Cox from a table.",
     "models": "Cards of the models: task, µm/px, licence, source, checksum.",
@@ -62,8 +65,17 @@ TASKS = {
         "points": ("evaluate_points:points", "Compartments by marked nuclei."),
         "hscore": ("evaluate_hscore:hscore", "Percentage error, agreement; the formula beside."),
     },
+    "mil": {
+        "fit": ("mil_fit:fit", "Train and cross-validate a model from labels and features."),
+        "predict": ("mil_predict:predict", "Probabilities of slides, with the members' spread."),
+        "heatmap": ("mil_heatmap:heatmap", "Where on a slide the model looked."),
+    },
+    "respond": {
+        "cohort": ("respond_cohort:cohort", "Labels with reasons, tokens, contradictions."),
+        "lesions": ("respond_lesions:lesions", "Volume, radiomics and a picture of each lesion."),
+    },
 }
-"""Commands that have one of their own for every task of a model."""
+"""Commands that have others below them, one for every task or step."""
 
 
 def make_app() -> App:
@@ -151,6 +163,8 @@ def refuse(error: BaseException, words: Sequence[str]) -> Refusal:
     kind = type(error).__name__
     if isinstance(error, CycloptsError):
         command = next((f" {word}" for word in words if word in COMMANDS), "")
+        below = TASKS.get(command.strip(), {})
+        command += next((f" {word}" for word in words if word in below), "")
         return Refusal(USAGE, "UsageError", _usage(error), f"herscope{command} --help")
     if isinstance(error, HerscopeError):
         return Refusal(FAILED, kind, error.message, error.hint)

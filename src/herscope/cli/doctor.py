@@ -14,7 +14,7 @@ from typing import Literal
 from herscope.cli.output import COMMON, Common, Outcome
 
 CORE = {
-    "cyclopts": "cyclopts", "imagecodecs": "imagecodecs", "jinja2": "jinja2",
+    "cyclopts": "cyclopts", "h5py": "h5py", "imagecodecs": "imagecodecs", "jinja2": "jinja2",
     "matplotlib": "matplotlib", "numba": "numba", "numpy": "numpy",
     "onnxruntime": "onnxruntime",
     "opencv-python-headless": "cv2", "openslide-python": "openslide", "pandas": "pandas",
@@ -24,8 +24,13 @@ CORE = {
 """Distribution to module, everything `pip install herscope` brings."""
 OPTIONAL = {
     "lifelines": "Cox regression (extra: survival)",
+    "nibabel": "CT and masks as NIfTI (extra: radiology)",
+    "open_clip_torch": "BiomedCLIP and other CLIP models (extra: foundation)",
     "openvino": "a faster engine for networks (extra: fast)",
-    "torch": "training (extra: learn)",
+    "pydicom": "CT as DICOM (extra: radiology)",
+    "timm": "encoders of tiles: UNI, Virchow, H-optimus (extra: foundation)",
+    "torch": "training and slide-level models (extra: learn)",
+    "transformers": "encoders of tiles: PLIP, CLIP, Phikon (extra: foundation)",
 }
 
 

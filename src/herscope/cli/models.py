@@ -1,12 +1,14 @@
 """``herscope models``: the cards.
 
-Three kinds: methods without weights, the models that come with herscope, and those of the folder
-that ``$HERSCOPE_MODELS`` names. In the list a folder whose card is no good is named with the reason
-and hides nothing else.
+Four kinds: methods without weights, the models that come with herscope, those of the folder that
+``$HERSCOPE_MODELS`` names, and encoders of tiles. In the list a folder whose card is no good is
+named with the reason and hides nothing else. A slide-level model is shown by its folder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from herscope.cli.output import COMMON, Common, Outcome
@@ -20,7 +22,7 @@ def models(name: str | None = None, /, *, common: Common = COMMON) -> Outcome:
     Parameters
     ----------
     name
-        A model's name, or the folder of a model; all models when absent.
+        Name of a model or an encoder, or the folder of a model; all when absent.
     """
     from rich.table import Table
 
@@ -29,8 +31,11 @@ def models(name: str | None = None, /, *, common: Common = COMMON) -> Outcome:
         # The name of a method always means the method; ./NAME means the folder.
         if name in CARDS:
             card = CARDS.make(name)
-            return Outcome(card.model_dump(mode="json"), ["\n".join(_lines(card))])
-        return _folder(name)
+            return Outcome(card.model_dump(mode="json"), [_lines(card.model_dump())])
+        encoders = {one["name"]: one for one in _encoders()}
+        if name in encoders:
+            return Outcome(encoders[name], [_lines(encoders[name])])
+        return _ensemble(name) if (Path(name) / "mil.json").is_file() else _folder(name)
     listed: list[tuple[str, str, ModelCard]] = [
         (known, "method", CARDS.make(known)) for known in CARDS
     ]
@@ -52,10 +57,54 @@ def models(name: str | None = None, /, *, common: Common = COMMON) -> Outcome:
             card.model_dump(mode="json") | {"called": called, "from": where}
             for called, where, card in listed
         ],
+        "encoders": _encoders(),
         "faults": faults,
     }
     told = [f"{called} cannot be used: {why}" for called, why in faults.items()]
-    return Outcome(document, [table, *told])
+    return Outcome(document, [table, *told, "", _encoder_table()])
+
+
+def _encoders() -> list[dict[str, Any]]:
+    from herscope.embed.encoders import encoder_cards
+
+    return encoder_cards()
+
+
+def _encoder_table() -> Any:
+    from rich.table import Table
+
+    table = Table("encoder", "features", "input px", "licence", "weights", box=None)
+    for one in _encoders():
+        weights = "your own, gated" if one["gated"] else "your own"
+        table.add_row(
+            one["name"],
+            str(one["features"]),
+            str(one["input_px"]),
+            one["licence"],
+            weights if one["needs_weights"] else "none needed",
+        )
+    return table
+
+
+def _ensemble(path: str) -> Outcome:
+    from herscope.mil.ensemble import read_ensemble
+
+    ensemble = read_ensemble(path)
+    ensemble.modules()  # every file is that of mil.json, and fits its network
+    card = ensemble.card.model_dump(mode="json", by_alias=True)
+    told = {
+        "name": card["name"],
+        "task": f"slide: {card['task']}",
+        "model": card["model"],
+        "classes": ", ".join(card["classes"]),
+        "encoder": f"{card['encoder']['name']} ({card['encoder']['id']})",
+        "features": card["encoder"]["features"],
+        "members": len(card["members"]),
+        "licence": card["licence"],
+        "notes": "; ".join(card["notes"]),
+    }
+    said = "verified: every checksum is that of mil.json, and every member fits its network"
+    return Outcome(card | {"verified": True}, [_lines(told), said])
 
 
 def _found() -> tuple[list[tuple[str, str, ModelCard]], dict[str, str]]:
@@ -80,8 +129,8 @@ def _folder(path: str) -> Outcome:
     Runner(model, threads=1)  # it opens, and its shapes are those of the card
     said = "verified: the checksum is that of the card, and the network opens with its shapes"
     document: dict[str, Any] = model.card.model_dump(mode="json") | {"verified": True}
-    return Outcome(document, ["\n".join([*_lines(model.card), said])])
+    return Outcome(document, [_lines(model.card.model_dump()), said])
 
 
-def _lines(card: ModelCard) -> list[str]:
-    return [f"{key}: {value}" for key, value in card.model_dump().items() if value is not None]
+def _lines(card: Mapping[str, Any]) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in card.items() if value not in (None, ""))

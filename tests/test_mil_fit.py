@@ -14,6 +14,7 @@ import torch
 
 from herscope.cli.app import run
 from herscope.core.errors import (
+    DependencyMissing,
     InputError,
     LeakyFolds,
     ModelError,
@@ -603,6 +604,25 @@ def test_options_of_another_family_are_refused(
     code = run([*start, "--model", model, *words])
     assert code == 1
     assert model in capsys.readouterr().err
+
+
+def test_without_torch_every_step_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torch" else real(name)
+    )
+    for step in (
+        lambda: fit_mil("l.csv", "f", tmp_path / "m"),
+        lambda: predict_mil("m", "f", tmp_path / "p"),
+        lambda: heatmap_mil("m", "f", tmp_path / "h"),
+    ):
+        with pytest.raises(DependencyMissing, match="need torch") as caught:
+            step()
+        assert "herscope[learn]" in caught.value.hint
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

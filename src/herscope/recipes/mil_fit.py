@@ -22,7 +22,7 @@ from herscope.mil.training_spec import MilSpec
 from herscope.nn.model_file import NO_LICENCE
 from herscope.recipes.mil_cohort import Cohort, LabelSpec, prepare_cohort
 from herscope.recipes.mil_report import NOT_IHC, write_report
-from herscope.recipes.training import need_training
+from herscope.recipes.training import need_packages
 
 if TYPE_CHECKING:
     from herscope.mil.predictions import SlidePrediction
@@ -94,7 +94,7 @@ def fit_mil(
     from herscope.mil.kinds import KINDS, make_model
 
     started = time.perf_counter()
-    need_training()
+    need_packages("torch", "safetensors", purpose="slide-level models need")
     from herscope.nn.compute import choose_device
 
     for name, given in (("workers", workers), ("threads", threads)):

@@ -21,6 +21,7 @@ from herscope.recipes.mil_predict import (
     slide_document,
 )
 from herscope.recipes.mil_report import NOT_IHC
+from herscope.recipes.training import need_packages
 
 if TYPE_CHECKING:
     from herscope.embed.bag import FeatureBag
@@ -93,6 +94,7 @@ def heatmap_mil(
     WeightsUnavailable, ModelError, SchemaError, WrongInput, InputError
         The model, a name or a class cannot be used, or no slide could be done.
     """
+    need_packages("torch", "safetensors", purpose="slide-level models need")
     from herscope.mil.ensemble import read_ensemble
     from herscope.mil.predictions import write_predictions
     from herscope.nn.compute import limit_threads

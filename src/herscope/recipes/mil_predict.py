@@ -15,6 +15,7 @@ from herscope.mil.preparing import Reading
 from herscope.recipes.mil_cohort import LabelSpec
 from herscope.recipes.mil_figures import counted_notes
 from herscope.recipes.mil_report import NOT_IHC
+from herscope.recipes.training import need_packages
 
 if TYPE_CHECKING:
     import torch
@@ -123,6 +124,7 @@ def predict_mil(
     InputError
         There are no features, or the labels have other classes.
     """
+    need_packages("torch", "safetensors", purpose="slide-level models need")
     from herscope.mil.ensemble import read_ensemble
     from herscope.mil.predictions import by_patient, write_predictions
     from herscope.nn.compute import limit_threads

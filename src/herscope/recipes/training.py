@@ -60,10 +60,21 @@ def beside(model: Path, what: str) -> Path:
 
 def need_training() -> None:
     """Refuse at once where a package for training or for the export after it is absent."""
-    for package in ("torch", "safetensors", "onnx", "onnxscript"):
+    need_packages("torch", "safetensors", "onnx", "onnxscript", purpose="training needs")
+
+
+def need_packages(*packages: str, purpose: str) -> None:
+    """Refuse at once where a package of the extra ``learn`` is absent.
+
+    Raises
+    ------
+    DependencyMissing
+        Naming the first that is.
+    """
+    for package in packages:
         if importlib.util.find_spec(package) is None:
             raise DependencyMissing(
-                f"training needs {package}, which is not installed",
+                f"{purpose} {package}, which is not installed",
                 hint="pip install 'herscope[learn]'",
             )
 

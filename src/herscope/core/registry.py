@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Generic, Literal, TypeVar
 
@@ -35,17 +35,30 @@ NUCLEUS_CHANNELS: Final = ("nucleus", "distance", "horizontal", "vertical")
 """What the output channels of a nucleus model may be; see :mod:`herscope.nn.nucleus_targets`."""
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """Return a hint that names the nearest known name and all others.
+def nearest(name: str, known: Sequence[str], *, shown: int | None = None) -> str:
+    """Return a hint that names the nearest known name, whatever the case, and the others.
+
+    Parameters
+    ----------
+    name
+        What was asked for.
+    known
+        What there is.
+    shown
+        How many of those to list; all when None.
 
     Examples
     --------
     >>> nearest("clasical", ["classical"])
     'did you mean classical? known: classical'
+    >>> nearest("tils", ["TILs", "age", "sex"], shown=2)
+    'did you mean TILs? known: TILs, age, ...'
     """
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    listed = f"known: {', '.join(known) if known else 'none'}"
-    return f"did you mean {close[0]}? {listed}" if close else listed
+    lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.strip().lower(), list(lower), n=1, cutoff=0.6)
+    more = ", ..." if shown is not None and len(known) > shown else ""
+    listed = f"known: {', '.join(known[:shown]) or 'none'}{more}"
+    return f"did you mean {lower[close[0]]}? {listed}" if close else listed
 
 
 class Registry(Generic[T]):

@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from herscope.core.errors import InputError, SchemaError
+from herscope.core.registry import nearest
 from herscope.core.study import build, study_template
 from herscope.respond.cohort.cohort_spec import CohortSpec
-from herscope.respond.cohort.nearest_name import nearest_name
 
 _WRITE = "write one with herscope.respond.cohort.cohort_toml.template()"
 
@@ -81,7 +81,7 @@ def read_toml(path: str | Path, spec_class: type[S], *, what: str) -> S:
         where = f"[{'.'.join(names)}] " if names else ""
         raise SchemaError(
             f"{file.name}{f', line {line}' if line else ''}: {where}{key} is not a known key",
-            hint=nearest_name(key, known),
+            hint=nearest(key, known, shown=12),
         )
     return build(spec_class, values, where=file.name, text=text)  # type: ignore[type-var]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from herscope.core.errors import InputError, SchemaError
+from herscope.core.registry import nearest
 from herscope.respond.cohort.cohort_spec import TableSpec
-from herscope.respond.cohort.nearest_name import nearest_name
 from herscope.respond.cohort.xlsx import read_xlsx
 from herscope.stats.table import Table, cell_of, number_of, read_table
 
@@ -188,7 +188,7 @@ def _rows(table: Table, other: Table, patient: str) -> tuple[Table, str]:
         missing = other if where == table.name else table
         raise SchemaError(
             f"{other.name} cannot add rows to {table.name}: only {where} has the column {odd[0]!r}",
-            hint=nearest_name(odd[0], list(missing.columns)),
+            hint=nearest(odd[0], list(missing.columns), shown=12),
         )
     columns = {name: cells + other.columns[name] for name, cells in table.columns.items()}
     # Rows of the second file go on counting, so that every row keeps a number of its own.

@@ -18,9 +18,9 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 
 from herscope.core.errors import InputError, SchemaError
+from herscope.core.registry import nearest
 from herscope.core.spec import Spec
 from herscope.respond.cohort.cohort_toml import read_toml
-from herscope.respond.cohort.nearest_name import nearest_name
 
 SETS: Final = Path(__file__).parent / "tokens"
 
@@ -151,7 +151,7 @@ def load_set(name: str, folder: str | Path = ".") -> TokenSet:
     if name not in known_sets():
         raise InputError(
             f"there is no token set {name!r}",
-            hint=f"{nearest_name(name, known_sets())}; a file of your own ends in .toml",
+            hint=f"{nearest(name, known_sets(), shown=12)}; a file of your own ends in .toml",
         )
     return read_toml(SETS / f"{name}.toml", TokenSet, what="token set")
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from herscope.core.errors import InputError, SchemaError
-from herscope.respond.cohort.nearest_name import nearest_name
+from herscope.core.registry import nearest
 from herscope.respond.cohort.token_cells import Unreadable, read_cell
 from herscope.respond.cohort.token_sets import TokenDeclaration
 from herscope.stats.table import Table
@@ -67,7 +67,7 @@ class Tokens:
         """Return (patients, width) vectors of one token."""
         if name not in self.names:
             raise InputError(
-                f"there is no token {name!r}", hint=nearest_name(name, list(self.names))
+                f"there is no token {name!r}", hint=nearest(name, list(self.names), shown=12)
             )
         place = self.names.index(name)
         return self.values[:, place, : self.widths[place]]
@@ -214,7 +214,7 @@ def _check_names(
     for name in (*columns, *spellings):
         if name not in by_name:
             raise SchemaError(
-                f"no token is called {name!r}", hint=nearest_name(name, list(by_name))
+                f"no token is called {name!r}", hint=nearest(name, list(by_name), shown=12)
             )
     for name, extra in spellings.items():
         known = [*by_name[name].names, "missing"]
@@ -225,7 +225,7 @@ def _check_names(
                     continue
                 raise SchemaError(
                     f"the token {name} has no category {category!r} for the spelling {text!r}",
-                    hint=nearest_name(category, allowed),
+                    hint=nearest(category, allowed, shown=12),
                 )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from herscope.core.errors import InputError, SchemaError
-from herscope.respond.cohort.nearest_name import nearest_name
+from herscope.core.registry import nearest
 from herscope.respond.cohort.ooxml import Package, attribute, local
 from herscope.respond.cohort.xlsx_cells import CellReader, cell_reader
 from herscope.stats.table import Table, cell_of
@@ -106,7 +106,7 @@ def _chosen(file: str, sheet: str | None, known: list[str]) -> str:
         return known[0]
     same = {name.strip().lower(): name for name in known}
     if sheet.strip().lower() not in same:
-        raise InputError(f"{file} has no sheet {sheet!r}", hint=nearest_name(sheet, known))
+        raise InputError(f"{file} has no sheet {sheet!r}", hint=nearest(sheet, known, shown=12))
     return same[sheet.strip().lower()]
 
 

@@ -13,9 +13,9 @@ from scipy.special import expit, softmax
 from herscope.core.errors import InputError, LeakyFolds, ModelError
 from herscope.mil.fold_plan import Patient, plan_folds
 from herscope.mil.outliers import make_reference
-from herscope.mil.probabilities import Calibration, calibrate
 from herscope.mil.sample_store import SampleStore, load_sample, save_sample
 from herscope.mil.training_spec import MilSpec, Recipe
+from herscope.nn.probabilities import Calibration, calibrate
 from herscope.recipes.mil_figures import cramers_v, site_alert
 
 

@@ -395,3 +395,32 @@ def test_validation_counts_pixels_of_all_patches_before_dividing(patches):
     assert told["dice_stroma"] == 0
     assert told["dice_mean"] is not None
     assert math.isfinite(told["dice_mean"])
+
+
+def rising():
+    """A figure that grows worse, so that the first epoch stays the best."""
+    left = iter(range(1, 100))
+    return lambda *_: {"score": float(next(left))}
+
+
+def test_epochs_between_checkpoints_are_trained_again_to_the_same_bits(tmp_path):
+    given = spec(epochs=8, save_every=3, keep="last", monitor="score")
+    _, whole = train(tmp_path / "whole", spec=given, validate=rising())
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", spec=given, validate=rising(), progress=Stop(5))
+    kept = sorted(file.name for file in (tmp_path / "cut").glob("epoch-*"))
+    resumed, again = train(tmp_path / "cut", spec=given, validate=rising(), resume=True)
+
+    assert kept == ["epoch-0003.safetensors"]
+    assert resumed.resumed_after == 3
+    assert same(whole, again)
+
+
+def test_an_epoch_among_the_best_is_saved_at_once(tmp_path):
+    given = spec(epochs=8, save_every=5, monitor="score", larger_is_better=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, spec=given, validate=rising(), progress=Stop(4))
+
+    assert [file.name for file in tmp_path.glob("epoch-*")] == ["epoch-0004.safetensors"]

@@ -28,11 +28,12 @@ from herscope.core.errors import (
     WeightsUnavailable,
     WrongInput,
 )
-from herscope.core.store import make_folder, read_json, write_bytes, write_json
+from herscope.core.store import make_folder, write_bytes, write_json
 from herscope.embed.bag import FeatureBag
 from herscope.mil.kinds import KINDS, make_model
 from herscope.mil.outliers import Reference
-from herscope.mil.probabilities import Calibration
+from herscope.nn.card_files import AGAIN, checked_bytes, read_card
+from herscope.nn.probabilities import Calibration
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 SCHEMA: Final = "herscope.mil/1"
 FILE: Final = "mil.json"
 REFERENCE: Final = "reference.safetensors"
-AGAIN: Final = "copy the whole folder again, or train again"
 
 
 class _Strict(BaseModel):
@@ -129,7 +129,7 @@ class Ensemble:
         model, made = self.model(), []
         for member in self.card.members:
             module = model.build(self.card.encoder.features, self.card.outputs)
-            data = _checked(self.folder / member.file, member.sha256)
+            data = checked_bytes(self.folder / member.file, member.sha256, FILE)
             try:
                 module.load_state_dict(safetensors.torch.load(data))
             except (RuntimeError, safetensors.SafetensorError) as error:
@@ -228,16 +228,7 @@ def read_ensemble(folder: str | Path) -> Ensemble:
             f"{root} is no slide-level model: it has no {FILE}",
             hint="give a folder that herscope mil fit finished",
         )
-    try:
-        card = EnsembleCard.model_validate(read_json(file))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SchemaError(
-            f"{file} is no model of this version: {where}: {first['msg']}", hint=AGAIN
-        ) from error
-    if card.schema_ != SCHEMA:
-        raise SchemaError(f"{file} has the schema {card.schema_}, not {SCHEMA}", hint=AGAIN)
+    card = read_card(file, EnsembleCard, SCHEMA)
     return Ensemble(root, card, _read_reference(root / REFERENCE, card.reference_sha256))
 
 
@@ -248,17 +239,5 @@ def _read_reference(file: Path, sha256: str) -> Reference:
         raise DependencyMissing(
             "slide-level models need safetensors", hint="pip install 'herscope[learn]'"
         ) from error
-    found: Mapping[str, Any] = safetensors.numpy.load(_checked(file, sha256))
+    found: Mapping[str, Any] = safetensors.numpy.load(checked_bytes(file, sha256, FILE))
     return Reference(**{name: found[name] for name in ("mean", "scale", "slides", "usual")})
-
-
-def _checked(file: Path, sha256: str) -> bytes:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise WeightsUnavailable(
-            f"{file} cannot be read: {error.strerror or error}", hint=AGAIN
-        ) from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ModelError(f"{file} is not the file that mil.json names", hint=AGAIN)
-    return data

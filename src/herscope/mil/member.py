@@ -11,25 +11,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from herscope.mil.bag_batches import BagBatches, outputs_of
 from herscope.mil.kinds import KINDS, make_model
-from herscope.mil.probabilities import Calibration, calibrate
 from herscope.mil.sample_store import SampleStore
 from herscope.mil.training_spec import MilSpec
 from herscope.nn.compute import seed_everything
 from herscope.nn.fit import FitResult, FitSpec, Progress, fit
-from herscope.stats.classification.multiclass_auc import Case, average_auc
-
-TIE: Final = 1e-6
-"""Weight of the loss beside the AUC: decides between equal AUCs, and only there."""
+from herscope.nn.monitoring import validation_figures
+from herscope.nn.probabilities import Calibration, calibrate
 
 
 @dataclass(frozen=True)
@@ -162,34 +157,6 @@ def uses_ranking(model_name: str, spec: MilSpec, n_classes: int) -> bool:
         )
     own = KINDS.make(model_name).ranks and n_classes == 2
     return spec.loss == "ranking" or (spec.loss == "auto" and own)
-
-
-def validation_figures(
-    outputs: NDArray[np.float64], classes: NDArray[np.int64], n_classes: int, *, complete: bool
-) -> dict[str, float | None]:
-    """Loss, AUC, accuracy, and the score that decides, larger being better.
-
-    Examples
-    --------
-    >>> outputs = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    >>> found = validation_figures(outputs, np.array([0, 1, 1]), 2, complete=True)
-    >>> round(found["auc"], 3), round(found["accuracy"], 3)
-    (1.0, 0.667)
-    """
-    if outputs.shape[1] == 1:
-        table = np.concatenate([-outputs / 2, outputs / 2], axis=1)
-    else:
-        table = outputs
-    likely = log_softmax(table, axis=1)
-    loss = float(-likely[np.arange(len(classes)), classes].mean())
-    value: float | None = None
-    score = -loss
-    if complete:
-        names = tuple(str(k) for k in range(n_classes))
-        value = average_auc(Case(classes, np.exp(likely), names), "macro one-vs-rest")
-        score = value - TIE * min(loss, 1e3)
-    right = float((table.argmax(axis=1) == classes).mean())
-    return {"score": score, "auc": value, "loss": loss, "accuracy": right}
 
 
 def _loss(model: Any, *, ranking: bool) -> Any:

@@ -2,14 +2,15 @@
 
 ``state.json`` is written last and names the other files with their SHA-256, so a training that is
 killed at any moment leaves the last whole epoch. ``epoch-0007.safetensors`` holds weights, buffers
-and AdamW's moments of the last epoch, ``best-0004.safetensors`` the weights of the best one. Files
-that ``state.json`` does not name are removed. Nothing is pickled.
+and AdamW's moments of the last epoch, ``best-0004.safetensors`` the weights of the best one, or of
+each of the best few where their mean is wanted. Files that ``state.json`` does not name are
+removed. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,7 +25,7 @@ from herscope.core.store import read_json, write_bytes, write_json, writing
 if TYPE_CHECKING:
     from herscope.core.spec import Spec
 
-SCHEMA: Final = "herscope.training/1"
+SCHEMA: Final = "herscope.training/2"
 STATE_FILE: Final = "state.json"
 _MODULE, _MOMENTS = "module/", "adamw/"
 AGAIN: Final = "train from the beginning, without --resume"
@@ -40,18 +41,25 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How far a training is."""
+    """How far a training is; ``top`` holds the best epochs, the best one first."""
 
     epoch: int = 0
-    best: Best = field(default_factory=Best)
+    top: tuple[Best, ...] = ()
     history: tuple[dict[str, Any], ...] = ()
 
-    def after(self, row: dict[str, Any], value: float, *, larger: bool) -> State:
-        """Return the state after one more epoch; equal values leave the earlier epoch the best."""
+    @property
+    def best(self) -> Best:
+        """The best epoch; epoch 0 before the first."""
+        return self.top[0] if self.top else Best()
+
+    def after(self, row: dict[str, Any], value: float, *, larger: bool, keep: int = 1) -> State:
+        """Return the state after one more epoch; of equal values the earlier epoch is better."""
         epoch = self.epoch + 1
-        better = value > self.best.value if larger else value < self.best.value
-        best = Best(epoch, value) if self.best.epoch == 0 or better else self.best
-        return State(epoch, best, (*self.history, row))
+        ranked = sorted(
+            (*self.top, Best(epoch, value)),
+            key=lambda one: (-one.value if larger else one.value, one.epoch),
+        )
+        return State(epoch, tuple(ranked[:keep]), (*self.history, row))
 
 
 class Checkpoint(NamedTuple):
@@ -67,30 +75,35 @@ def save(folder: Path, now: Checkpoint, state: State) -> None:
     """Save an epoch; when this returns, training can go on from here."""
     last = f"epoch-{state.epoch:04d}.safetensors"
     last_sha256 = _write(folder / last, _tensors(now.module, now.optimizer))
-    best_file, best_sha256 = f"best-{state.best.epoch:04d}.safetensors", ""
-    if state.best.epoch == state.epoch:
-        best_sha256 = _write(folder / best_file, _tensors(now.module, None))
-    else:
-        best_sha256 = str(read_json(folder / STATE_FILE)["best"]["sha256"])
+    known = {} if state.epoch == 1 else {one["epoch"]: one for one in _top_of(folder)}
+    top = [known.get(one.epoch) or _best(folder, now.module, one) for one in state.top]
     document = {
         "schema": SCHEMA,
         "key": now.key,
         "spec": now.spec.model_dump(mode="json"),
         "epoch": state.epoch,
         "checkpoint": {"file": last, "sha256": last_sha256},
-        "best": {
-            "epoch": state.best.epoch,
-            "value": state.best.value,
-            "file": best_file,
-            "sha256": best_sha256,
-        },
+        "top": top,
         "history": list(state.history),
     }
     write_json(folder / STATE_FILE, document)
+    named = {last, *(one["file"] for one in top)}
     with writing(folder):
         for old in [*folder.glob("epoch-*.safetensors"), *folder.glob("best-*.safetensors")]:
-            if old.name not in {last, best_file}:
+            if old.name not in named:
                 old.unlink()
+
+
+def _top_of(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_json(folder / STATE_FILE)["top"]
+    return found
+
+
+def _best(folder: Path, module: nn.Module, one: Best) -> dict[str, Any]:
+    """Write the weights of the present epoch, which is among the best."""
+    file = f"best-{one.epoch:04d}.safetensors"
+    sha256 = _write(folder / file, _tensors(module, None))
+    return {"epoch": one.epoch, "value": one.value, "file": file, "sha256": sha256}
 
 
 def forget(folder: Path) -> None:
@@ -130,20 +143,26 @@ def read_checkpoint(
             )
             for part in ("step", "exp_avg", "exp_avg_sq")
         }
-    best = document["best"]
-    return State(
-        int(document["epoch"]),
-        Best(int(best["epoch"]), float(best["value"])),
-        tuple(document["history"]),
-    )
+    top = tuple(Best(int(one["epoch"]), float(one["value"])) for one in document["top"])
+    return State(int(document["epoch"]), top, tuple(document["history"]))
 
 
 def read_best(folder: Path, module: nn.Module) -> None:
-    """Put the weights of the best epoch into the module."""
+    """Put the mean of the weights of the best epochs into the module: of one, its own.
+
+    Means are taken in float64 and in the order of rank; whole numbers are those of the best epoch.
+    """
     document = _document(folder)
     if document is None:
         raise ModelError(f"{folder} holds no training", hint=AGAIN)
-    _load_module(module, _read(folder, document["best"]), folder)
+    found = [_read(folder, one) for one in document["top"]]
+    mean = {
+        name: torch.stack([one[name].double() for one in found]).mean(dim=0).to(tensor.dtype)
+        if tensor.is_floating_point() and len(found) > 1
+        else tensor
+        for name, tensor in found[0].items()
+    }
+    _load_module(module, mean, folder)
 
 
 def _document(folder: Path) -> dict[str, Any] | None:

@@ -4,7 +4,9 @@ AdamW (Loshchilov and Hutter, ICLR 2019) with a learning rate that rises linearl
 and falls to zero along a half cosine (Loshchilov and Hutter, ICLR 2017), or stays as it is;
 gradients are clipped by their norm. After every epoch a named validation metric decides which
 weights are the best; training stops when it has not improved for ``patience`` epochs, and the best
-weights are put back. The loop sees training batches and a validation function, never test data.
+weights are put back, or the mean of those of the best few epochs (Izmailov et al., UAI 2018,
+average along the way, MuMo its best seven). The loop sees training batches and a validation
+function, never test data.
 
 Before validation the statistics of batch normalisation are computed anew, with the weights as they
 then are, over some batches (Wu and Johnson, arXiv:2105.07576, 2021). Their running averages belong
@@ -47,7 +49,7 @@ from herscope.core.store import make_folder
 from herscope.nn.checkpoints import Checkpoint, State, forget, read_best, read_checkpoint, save
 from herscope.nn.compute import choose_device, seed_everything
 
-Loss = Callable[[Any, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
 """Takes the network's output, or the tuple of its branches, and the target."""
 Validate = Callable[[nn.Module, torch.device], Mapping[str, float | None]]
 Row = dict[str, float | int | None]
@@ -80,6 +82,14 @@ class FitSpec(Spec):
     keep: Literal["best", "last"] = Field(
         default="best", description="Weights of the best epoch, or of the last one."
     )
+    save_every: int = Field(
+        default=1,
+        ge=1,
+        description="Epochs between checkpoints; those among the best are saved in any case.",
+    )
+    average: int = Field(
+        default=1, ge=1, le=100, description="Best epochs whose weights are averaged; 1: none."
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of weights, order and variation")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:1.")
     norm_batches: int = Field(
@@ -106,7 +116,7 @@ class Batches(Protocol):
     def __len__(self) -> int:
         """Batches an epoch."""
 
-    def epoch(self, number: int) -> Iterable[tuple[Inputs, Tensor]]:
+    def epoch(self, number: int) -> Iterable[tuple[Inputs, Inputs]]:
         """Give inputs and targets of an epoch, counted from 0."""
 
 
@@ -121,7 +131,8 @@ class Progress(Protocol):
 class FitResult:
     """What training gave; the module holds the weights of ``best_epoch`` (counted from 1).
 
-    With ``keep="last"`` that is the last epoch, and ``best_value`` its figure.
+    With ``keep="last"`` that is the last epoch, and ``best_value`` its figure. ``averaged`` holds
+    the epochs whose weights were averaged, the best one first.
 
     ``history`` has a row an epoch: ``epoch``, ``loss`` (training), ``learning_rate``, ``seconds``
     and the validation metrics with ``val_`` before their names.
@@ -133,6 +144,7 @@ class FitResult:
     stopped_early: bool
     resumed_after: int
     device: str
+    averaged: tuple[int, ...] = ()
 
 
 def fit(
@@ -165,7 +177,7 @@ def fit(
     folder
         Checkpoints go there; what it holds of an earlier training is removed unless ``resume``.
     progress
-        Told after each epoch; when it raises, the epoch is saved already.
+        Told after each epoch; when it raises, the epoch is saved already where it is due.
     resume
         Go on from the last whole epoch in ``folder``; from the beginning where there is none.
     data
@@ -182,7 +194,7 @@ def fit(
 
     Notes
     -----
-    ``KeyboardInterrupt`` passes through; the folder then holds the last whole epoch.
+    ``KeyboardInterrupt`` passes through; the folder then holds the last epoch that was due.
     """
     device = choose_device(spec.device)
     root = make_folder(Path(folder))
@@ -210,17 +222,24 @@ def fit(
             **{f"val_{name}": value for name, value in metrics.items()},
             "seconds": round(time.perf_counter() - started, 3),
         }
-        state = state.after(row, _monitored(metrics, spec), larger=spec.larger_is_better)
-        save(root, Checkpoint(module, optimizer, key, spec), state)
+        value = _monitored(metrics, spec)
+        state = state.after(row, value, larger=spec.larger_is_better, keep=spec.average)
+        if _is_due(state, spec):
+            save(root, Checkpoint(module, optimizer, key, spec), state)
         if progress is not None:
             progress.epoch(row, state.best.epoch)
     kept, value = state.best.epoch, state.best.value
+    averaged = tuple(one.epoch for one in state.top)
     if spec.keep == "best":
         read_best(root, module)
+        if len(averaged) > 1:
+            _renew_norms(module.train(), batches, spec, kept - 1, device)
     else:
+        averaged = (state.epoch,)
         kept, value = state.epoch, _monitored(_figures(state.history[-1]), spec)
     module.eval()
-    return FitResult(state.history, kept, value, state.epoch < spec.epochs, before, str(device))
+    stopped = state.epoch < spec.epochs
+    return FitResult(state.history, kept, value, stopped, before, str(device), averaged)
 
 
 def learning_rate_at(
@@ -248,6 +267,12 @@ def learning_rate_at(
         return 1.0
     left = max(1.0, steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / left)))
+
+
+def _is_due(state: State, spec: FitSpec) -> bool:
+    """Whether an epoch is saved: what follows can be trained again to the bit."""
+    among_best = any(one.epoch == state.epoch for one in state.top)
+    return among_best or state.epoch % spec.save_every == 0 or state.epoch == spec.epochs
 
 
 def _figures(row: Row) -> dict[str, float | None]:

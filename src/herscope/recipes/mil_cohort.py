@@ -87,7 +87,7 @@ def prepare_cohort(
     from herscope.mil.fold_plan import Patient, plan_folds
     from herscope.mil.preparing import one_encoder, prepare_or_tell, unusable
     from herscope.mil.slide_matching import match
-    from herscope.recipes.mil_members import in_pool, tell
+    from herscope.recipes.in_processes import in_pool, tell
 
     matched = match(table, find_features(features))
     if spec.folds > 1 and spec.folds_by == "patient":

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from herscope.core.errors import InputError, OutputError
+from herscope.core.errors import InputError
 from herscope.core.spec import Spec
-from herscope.core.store import make_folder, write_json, writing
+from herscope.core.store import make_folder, write_json
 from herscope.mil.preparing import Reading
 from herscope.mil.training_spec import MilSpec
 from herscope.nn.model_file import NO_LICENCE
+from herscope.recipes.in_processes import train_all
 from herscope.recipes.mil_cohort import Cohort, LabelSpec, prepare_cohort
 from herscope.recipes.mil_report import NOT_IHC, write_report
+from herscope.recipes.model_places import check_target, swap
 from herscope.recipes.training import need_packages
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ def fit_mil(
         Something is in the way.
     """
     from herscope.core.provenance import cpu_count
+    from herscope.mil.ensemble import FILE
     from herscope.mil.kinds import KINDS, make_model
 
     started = time.perf_counter()
@@ -109,20 +112,20 @@ def fit_mil(
     kind = KINDS.make(model)
     model_spec = make_model(model, model_spec or kind.spec()).spec
     target, work = Path(out), Path(out).with_name(f".{Path(out).name}.training")
-    _check_target(target, work, force=force, resume=resume)
+    check_target(target, work, FILE, force=force, resume=resume)
     n_workers = cpu_count() if workers is None else workers
     cohort = prepare_cohort(
         label_spec.read(labels), Path(features), model, model_spec, spec, work,
         reading or Reading(), workers=n_workers,
     )  # fmt: skip
     from herscope.mil.member import uses_ranking
-    from herscope.recipes.mil_members import train_members
+    from herscope.recipes.mil_members import train_one
 
     uses_ranking(model, spec, len(cohort.matched.classes))
     # All is made aside, so that an earlier model stands until the new one is whole.
     made = make_folder(work / "model")
     jobs = _jobs(cohort, model, model_spec, spec, made, work, threads, resume=resume)
-    members = train_members(jobs, workers=n_workers if on_cpu else 1)
+    members = train_all(train_one, jobs, workers=n_workers if on_cpu else 1)
     predictions = _predictions(cohort, jobs, members)
     document = write_report(
         made, target, cohort, model, spec, label_spec, jobs, members, predictions
@@ -132,47 +135,9 @@ def fit_mil(
     _write_model(
         made, target.name, cohort, model, model_spec, spec, label_spec.task, members, licence
     )
-    _swap(made, target)
+    swap(made, target)
     shutil.rmtree(work, ignore_errors=True)
     return document
-
-
-def _check_target(target: Path, work: Path, *, force: bool, resume: bool) -> None:
-    """Refuse a place that is taken; nothing is removed but a training that was cut off."""
-    from herscope.mil.ensemble import FILE
-    from herscope.recipes.mil_members import tell
-
-    done = (target / FILE).is_file()
-    if target.exists() and not target.is_dir():
-        raise OutputError(f"{target} is a file", hint="choose another --out")
-    if done and not force:
-        raise OutputError(
-            f"{target} holds a model already", hint="--force replaces it, or name another --out"
-        )
-    if target.is_dir() and any(target.iterdir()) and not done:
-        raise OutputError(f"{target} is not a model", hint="choose another --out or move it")
-    begun = [folder.name for folder in work.glob("fold*")] if work.is_dir() else []
-    if begun and not resume:
-        if not force:
-            raise OutputError(
-                f"a training of {target} was cut off, {len(begun)} member(s) were begun",
-                hint="--resume goes on with it, --force begins again",
-            )
-        tell(f"note: a training that was cut off is begun again ({len(begun)} members)")
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _swap(made: Path, target: Path) -> None:
-    """Put a finished model in its place; an earlier one goes."""
-    with writing(target):
-        if target.is_dir():
-            old = target.with_name(f".{target.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-            made.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            made.rename(target)
 
 
 def _jobs(

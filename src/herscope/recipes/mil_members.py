@@ -7,24 +7,19 @@ trained again when the command is repeated with --resume.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from herscope.core.errors import HerscopeError, ModelError
 from herscope.core.spec import Spec
 from herscope.core.store import read_json, write_json
 from herscope.mil.training_spec import MilSpec
-from herscope.run.pool import BrokenProcessPool, Inline, Pool, Workers
+from herscope.recipes.in_processes import Told
 
 if TYPE_CHECKING:
     from herscope.mil.ensemble import MemberCard
 
 DONE = "done.json"
-TELL_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -64,33 +59,6 @@ class Member:
     probabilities: tuple[tuple[float, ...], ...]
 
 
-class _Told:
-    """Says a line now and then on stderr."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def epoch(self, row: dict[str, float | int | None], best: int) -> None:
-        epoch = int(row["epoch"] or 0)
-        if epoch != 1 and epoch % TELL_EVERY:
-            return
-        auc = row.get("val_auc")
-        said = "-" if auc is None else f"{auc:.3f}"
-        tell(
-            f"{self.name} epoch {epoch}: loss {row['loss']:.4f}, validation AUC {said}, "
-            f"{row['seconds']:.1f} s (best: epoch {best})"
-        )
-
-
-def tell(line: str) -> None:
-    """Write a line that nobody has to read."""
-    try:
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return
-
-
 def train_one(job: MemberJob) -> Member:
     """Train one member, or find it finished."""
     from herscope.mil.ensemble import MemberCard, write_member
@@ -123,7 +91,7 @@ def train_one(job: MemberJob) -> Member:
             store,
             folder,
             resume=job.resume,
-            progress=_Told(job.name),
+            progress=Told(job.name),
             data=job.key,
         )
         module = trained.module.to(choose_device(job.spec.device)).eval()
@@ -154,57 +122,3 @@ def _finished(file: Path, job: MemberJob) -> Member | None:
         return None
     rows = tuple(tuple(row) for row in found["probabilities"])
     return Member(card, tuple(found["history"]), rows)
-
-
-def _train_or_tell(job: MemberJob) -> Member | HerscopeError:
-    try:
-        return train_one(job)
-    except HerscopeError as error:
-        return error
-
-
-def train_members(jobs: Sequence[MemberJob], *, workers: int) -> list[Member]:
-    """Train all members; returns them in the order of the jobs.
-
-    Raises
-    ------
-    HerscopeError
-        The first deliberate error of a member; members that are finished are kept.
-    ModelError
-        A process died, most often for want of memory.
-    """
-    found = in_pool(_train_or_tell, [(job,) for job in jobs], workers=min(workers, len(jobs)))
-    for one in found:
-        if isinstance(one, HerscopeError):
-            raise one
-    return found
-
-
-def in_pool(
-    function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], *, workers: int
-) -> list[Any]:
-    """Call a function for each tuple of arguments; results in that order.
-
-    Raises
-    ------
-    ModelError
-        A process died.
-    """
-    pool: Pool = Inline() if workers <= 1 else Workers(workers)
-    futures: dict[Future[Any], int] = {}
-    results: list[Any] = [None] * len(calls)
-    kill = True
-    try:
-        for place, call in enumerate(calls):
-            futures[pool.submit(function, *call)] = place
-        for future in as_completed(futures):
-            results[futures[future]] = future.result()
-        kill = False
-    except BrokenProcessPool as error:
-        raise ModelError(
-            "a training process died, most often for want of memory",
-            hint="take fewer --workers and go on with --resume",
-        ) from error
-    finally:
-        pool.close(kill=kill)
-    return results

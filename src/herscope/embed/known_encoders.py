@@ -375,3 +375,16 @@ _add(
     arguments={"img_size": 224},
     unchecked="licence; resolution (several; 0.5 µm/px is one)",
 )
+_add(
+    "mnasnet",
+    1280,
+    "bicubic 224",
+    _IMAGENET,
+    reading="timm",
+    summary="MnasNet 1.0, trained on pictures of everything; small, and quick without a GPU.",
+    licence="Apache-2.0",
+    source="Tan 2019 (trained by Wightman); huggingface.co/timm/mnasnet_100.rmsp_in1k",
+    architecture="mnasnet_100",
+    unchecked="resolution: it knows no micrometres; its maker crops 224 px of 256, which would cut "
+    "off the border of tiles; the response paper took torchvision's weights on 64 px as they are",
+)

@@ -3,19 +3,19 @@
 The slide is measured once, on a fixed sample of its tissue tiles, and every tile is moved by those
 statistics: measured tile by tile, a tile of pure stroma would be stretched until its pink looked
 like nuclei, and neighbours would part at their border. The two methods are those of
-:mod:`herscope.stain.normalise` (Reinhard 2001, Macenko 2009). What is measured for scores is
-never normalised.
+:mod:`herscope.stain.normalise` (Reinhard 2001, Macenko 2009); either may have a white balance in
+front of it, measured on the same sample. What is measured for scores is never normalised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from herscope.core.errors import EmptyTissue, HerscopeError, InputError
 from herscope.core.spec import Spec
@@ -23,7 +23,7 @@ from herscope.core.units import Mpp
 from herscope.embed.tile_list import TileList, spread
 from herscope.slide.opened import Slide, open_slide
 from herscope.slide.resolution import SlideSpec
-from herscope.stain.normalise import MacenkoTarget, ReinhardTarget
+from herscope.stain.normalise import MacenkoTarget, ReinhardTarget, WhiteBalance
 from herscope.stain.vectors import Triple
 
 Rgb = NDArray[np.uint8]
@@ -72,6 +72,23 @@ class NormaliseSpec(Spec):
     full: tuple[float, float] = Field(
         default=USUAL_MACENKO.full, description="Macenko: 99th percentile of both amounts."
     )
+    white_balance: bool = Field(
+        default=False, description="Scale each channel's 99th percentile to 255 before the method."
+    )
+
+    @model_validator(mode="after")
+    def _before_a_method(self) -> Self:
+        if self.white_balance and self.method == "none":
+            raise ValueError("white_balance goes before a method: reinhard or macenko")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the younger field out where it is off: older features keep their fingerprint."""
+        said: dict[str, Any] = fields(self)
+        if not self.white_balance:
+            said.pop("white_balance", None)
+        return said
 
     def reinhard(self) -> ReinhardTarget:
         """Return the target of Reinhard's method."""
@@ -82,7 +99,9 @@ class NormaliseSpec(Spec):
         return MacenkoTarget(first=self.first, second=self.second, full=self.full)
 
 
-def normalise_spec(method: Method = "none", target: str | Path | None = None) -> NormaliseSpec:
+def normalise_spec(
+    method: Method = "none", target: str | Path | None = None, *, white_balance: bool = False
+) -> NormaliseSpec:
     """Say how tiles are normalised.
 
     Parameters
@@ -91,16 +110,23 @@ def normalise_spec(method: Method = "none", target: str | Path | None = None) ->
         ``none``, ``reinhard`` or ``macenko``.
     target
         A stained picture of the laboratory whose colours are wanted; the usual H&E when absent.
+    white_balance
+        Scale each channel's 99th percentile over the slide's sample to 255 before the method.
 
     Raises
     ------
     InputError
-        A target without a method, or a picture that cannot be read.
+        A target or a white balance without a method, or a picture that cannot be read.
     EmptyTissue
         The picture holds too little stain.
     """
+    if white_balance and method == "none":
+        raise InputError(
+            "--white-balance was given without a method",
+            hint="add --normalise reinhard or --normalise macenko; it goes before them",
+        )
     if target is None:
-        return NormaliseSpec(method=method)
+        return NormaliseSpec(method=method, white_balance=white_balance)
     path = Path(target)
     if method == "none":
         raise InputError(
@@ -120,7 +146,13 @@ def normalise_spec(method: Method = "none", target: str | Path | None = None) ->
         ) from error
     if method == "reinhard":
         lab = ReinhardTarget.fit(picture)
-        return NormaliseSpec(method=method, target=path.name, lab_mean=lab.mean, lab_sd=lab.sd)
+        return NormaliseSpec(
+            method=method,
+            target=path.name,
+            lab_mean=lab.mean,
+            lab_sd=lab.sd,
+            white_balance=white_balance,
+        )
     stains = MacenkoTarget.fit(picture)
     return NormaliseSpec(
         method=method,
@@ -128,6 +160,7 @@ def normalise_spec(method: Method = "none", target: str | Path | None = None) ->
         first=stains.first,
         second=stains.second,
         full=stains.full,
+        white_balance=white_balance,
     )
 
 
@@ -137,11 +170,26 @@ def normaliser(slide: Slide, tiles: TileList, spec: NormaliseSpec) -> Callable[[
     Raises
     ------
     EmptyTissue
-        The slide holds too little stain, or only one, to be measured.
+        The slide holds too little stain, or only one, to be measured; or it is too dark to be
+        balanced.
     """
     if spec.method == "none":
         return None
     sample = sample_pixels(slide, tiles)
+    if not spec.white_balance:
+        return _mover(slide, sample, spec)
+    balance = WhiteBalance.measure(sample)
+    if balance is None:
+        raise EmptyTissue(
+            f"slide {slide.info.name}: a channel is too dark for white balance",
+            hint="leave white balance out, or this slide; nothing is skipped silently",
+        )
+    move = _mover(slide, balance.apply(sample), spec)
+    return lambda rgb: move(balance.apply(rgb))
+
+
+def _mover(slide: Slide, sample: Rgb, spec: NormaliseSpec) -> Callable[[Rgb], Rgb]:
+    """Return what moves tiles by the statistics of the slide's sample."""
     if spec.method == "reinhard":
         lab = ReinhardTarget.measure(sample)
         if lab is None:

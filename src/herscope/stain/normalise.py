@@ -10,8 +10,11 @@ network that was trained on one laboratory's colours, and nowhere else.
   at the 1st and 99th percentile of the angle, amounts scaled to the target's 99th percentile
   (Macenko et al., ISBI 2009;1107).
 
-Both leave a tile as it is when it has too little tissue or only one colour; ``measure`` returns
-None for such a tile. Pass ``source``, measured on the slide, where tiles must agree.
+* :class:`WhiteBalance`: each channel scaled so that its 99th percentile becomes 255, in front of
+  one of them; the response paper names it beside Reinhard without a formula, so this one is ours.
+
+The first two leave a tile as it is when it has too little tissue or only one colour; ``measure``
+returns None for such a tile. Pass ``source``, measured on the slide, where tiles must agree.
 """
 
 from __future__ import annotations
@@ -38,7 +41,50 @@ MACENKO_PERCENTILE: Final = 1.0
 """Macenko 2009, alpha."""
 MIN_STAIN_ANGLE_DEG: Final = 5.0
 MAX_GAIN: Final = 5.0
-"""Of a standard deviation or an amount; more would turn noise into structure."""
+"""Of a standard deviation, an amount or a channel; more would turn noise into structure."""
+WHITE_PERCENTILE: Final = 99.0
+"""Of each channel: the brightest hundredth may be clipped to white."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhiteBalance:
+    """The values of red, green and blue that become 255.
+
+    Examples
+    --------
+    >>> picture = np.tile(np.array([[[240, 230, 220], [120, 115, 110]]], np.uint8), (20, 20, 1))
+    >>> balance = WhiteBalance.measure(picture)
+    >>> balance.apply(picture)[0, :2].tolist()
+    [[255, 255, 255], [128, 128, 128]]
+    """
+
+    white: Triple
+
+    @classmethod
+    def measure(cls, rgb: Rgb) -> Self | None:
+        """Measure a picture; None when a channel is so dark that it would be scaled over 5 times.
+
+        Raises
+        ------
+        InputError
+            It is not (h, w, 3) uint8.
+        """
+        _check(rgb)
+        white = np.percentile(rgb.reshape(-1, 3), WHITE_PERCENTILE, axis=0)
+        return None if white.min() * MAX_GAIN < 255.0 else cls(_triple(white))
+
+    def apply(self, rgb: Rgb) -> Rgb:
+        """Scale every channel; (h, w, 3) uint8, a copy.
+
+        Raises
+        ------
+        InputError
+            It is not (h, w, 3) uint8.
+        """
+        _check(rgb)
+        levels = np.arange(256)[:, None] * (255.0 / np.array(self.white))
+        table = np.minimum(np.rint(levels), 255.0).astype(np.uint8)  # (256, 3)
+        return np.stack([table[:, channel][rgb[..., channel]] for channel in range(3)], axis=-1)
 
 
 @dataclass(frozen=True, slots=True)

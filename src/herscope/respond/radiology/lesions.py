@@ -190,6 +190,8 @@ def lesions_from_mask(
     >>> [(one.label, one.voxels, one.volume_ml, one.key_slice) for one in found]
     [(1, 1, 0.005, 0), (2, 6, 0.03, 1)]
     """
+    from scipy import ndimage
+
     spec = spec or LesionSpec()
     check_grid(volume, mask)
     present = mask.counts()
@@ -204,9 +206,12 @@ def lesions_from_mask(
     out = np.zeros(mask.array.shape, np.uint16)
     found: list[Lesion] = []
     dropped = 0
+    around = ndimage.find_objects(mask.array)
     for label in present:
         kind = kinds if isinstance(kinds, LesionKind) else kinds[label]
-        pieces, count = _pieces(mask.array == label, spec)
+        # A label is looked for in its own box: the whole CT would be gone through for each.
+        where = around[label - 1]
+        pieces, count = _pieces(mask.array[where] == label, spec)
         for number in range(1, count + 1):
             voxels = pieces == number
             if int(voxels.sum()) * volume.grid.voxel_ml < spec.min_volume_ml:
@@ -218,8 +223,9 @@ def lesions_from_mask(
                     f"mask {mask.source} falls into more than {MOST_LESIONS:,} pieces",
                     hint="set min_volume_ml, or take lesions by label",
                 )
-            out[voxels] = own
-            found.append(_lesion(own, kind, voxels, volume, mask.labels.get(label, "")))
+            out[where][voxels] = own
+            corner = (where[0].start, where[1].start, where[2].start)
+            found.append(_lesion(own, kind, voxels, corner, volume, mask.labels.get(label, "")))
     if not found:
         raise InputError(
             f"no piece of {mask.source} reaches {spec.min_volume_ml:g} ml ({dropped} are smaller)",
@@ -267,9 +273,15 @@ def _pieces(voxels: NDArray[np.bool_], spec: LesionSpec) -> tuple[NDArray[np.int
 
 
 def _lesion(
-    label: int, kind: LesionKind, voxels: NDArray[np.bool_], volume: Volume, name: str
+    label: int,
+    kind: LesionKind,
+    voxels: NDArray[np.bool_],
+    corner: tuple[int, int, int],
+    volume: Volume,
+    name: str,
 ) -> Lesion:
-    z, y, x = np.nonzero(voxels)
+    """Describe the lesion whose voxels are given in a box that begins at ``corner``."""
+    z, y, x = (axis + first for axis, first in zip(np.nonzero(voxels), corner, strict=True))
     box = Box(
         *(int(axis.min()) for axis in (z, y, x)), *(int(axis.max()) + 1 for axis in (z, y, x))
     )

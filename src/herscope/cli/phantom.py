@@ -17,7 +17,12 @@ S = TypeVar("S", bound=Spec)
 DEFAULT = PhantomSpec.model_validate({})
 PATCH_MPP = {"compartments": 1.0, "nuclei": 0.5, "hscore": 0.5}
 """µm/px at which each kind of patch is looked at."""
-CohortOf = Literal["he-her2", "bags-tiles", "bags-arrangement", "bags-none", "bags-site"]
+MISSING, STRENGTH = 0.0, 2.0
+CohortOf = Literal[
+    "he-her2", "bags-tiles", "bags-arrangement", "bags-none", "bags-site",
+    "respond-pathology", "respond-radiology", "respond-interaction", "respond-reports",
+    "respond-none",
+]  # fmt: skip
 
 
 def phantom(
@@ -32,6 +37,8 @@ def phantom(
     cohort_of: CohortOf = "he-her2",
     signal: float = 1.0,
     region: Flag = False,
+    missing: float = MISSING,
+    strength: float = STRENGTH,
     spec: Annotated[PhantomSpec, Parameter(name="*", negative="")] = DEFAULT,
     common: Common = COMMON,
 ) -> Outcome:
@@ -56,22 +63,39 @@ def phantom(
         µm/px of those patches; when absent 1.0 for compartments, else 0.5.
     cohort
         Instead of a slide, draw so many labelled slides, or bags of features, for `herscope mil
-        fit`; of the slide's options only --seed counts.
+        fit`, or patients for `herscope respond fit`; of the slide's options only --seed counts.
     cohort_of
         he-her2: H&E slides whose morphology follows a HER2 score. bags-...: features with a
         signal in single tiles, in their arrangement, in nothing, or in the site alone.
+        respond-...: patients with features of slides, CT, reports and outcome; the response shows
+        in one of them, in the agreement of slide and CT alone, or in nothing.
     signal
         How much of the class H&E slides show, 0 to 1.
     region
         In half of the H&E slides only one rectangle shows the class.
+    missing
+        Share of the patients (respond-...) from whom the slide and its report are taken, and, apart
+        from that, CT and its report; 0 to 0.9.
+    strength
+        Shift of the bags or lesions that show the response, in SD between those that do not; of
+        respond-... only.
     """
     from herscope import recipes
 
     if patches is not None and cohort is not None:
         raise InputError("--patches and --cohort were both given", hint="choose one of them")
+    drawn = cohort is not None and cohort_of.startswith("respond-")
+    if not drawn and (missing, strength) != (MISSING, STRENGTH):
+        raise InputError(
+            "--missing and --strength are of patients only",
+            hint="give --cohort N --cohort-of respond-..., or leave them out",
+        )
     if cohort is not None:
         if cohort_of == "he-her2":
             return _he_cohort(out, cohort, spec.seed, signal, region=region, quiet=common.json)
+        if drawn:
+            fields = {"seed": spec.seed, "missing": missing, "strength": strength}
+            return _patients(out, cohort, cohort_of, fields, quiet=common.json)
         return _bags(out, cohort, cohort_of, spec.seed, quiet=common.json)
     if patches is not None:
         mpp = PATCH_MPP[patches_of] if patch_mpp is None else patch_mpp
@@ -134,6 +158,23 @@ def _bags(out: Path, n: int, kind: str, seed: int, *, quiet: bool) -> Outcome:
     said = [
         f"drew {n} bags of features in {document['folder']}",
         f"labels: {document['labels']} ({classes})",
+    ]
+    return Outcome(document, said)
+
+
+def _patients(out: Path, n: int, kind: str, fields: dict[str, Any], *, quiet: bool) -> Outcome:
+    from herscope.recipes.cohorts import response_cohort
+    from herscope.respond.drawn_cohort.spec import DrawnCohortSpec
+
+    fields = {"patients": n, "signal": kind.removeprefix("respond-"), **fields}
+    told = None if quiet else _tell
+    document = response_cohort(_checked(DrawnCohortSpec, fields, "patients"), out, progress=told)
+    labels = ", ".join(f"{name} {count}" for name, count in document["labels"].items())
+    there = ", ".join(f"{name} of {count}" for name, count in document["modalities"].items())
+    said = [
+        f"drew {n} patients in {document['folder']}: {there}",
+        f"labels: {labels}; what was drawn: {document['truth']}",
+        f"cohort file: {document['cohort']}",
     ]
     return Outcome(document, said)
 

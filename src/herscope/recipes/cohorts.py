@@ -1,4 +1,4 @@
-"""Draw cohorts with known truth: H&E slides with HER2 labels, and bags of features.
+"""Draw cohorts with known truth: H&E slides with HER2 labels, bags of features, patients.
 
 Slides are drawn by worker processes, one slide each; what is drawn does not depend on how many
 there are. Labels are written last, so a folder with labels is complete.
@@ -18,6 +18,7 @@ from herscope.core.store import make_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from herscope.embed.planted_bags import PlantedSpec
+    from herscope.respond.drawn_cohort.spec import DrawnCohortSpec
     from herscope.slide.phantom.he_cohort import HeCohortSpec, HeSlide
 
 Progress = Callable[[int, int], None]
@@ -132,6 +133,45 @@ def planted_bags(
     }
 
 
+def response_cohort(
+    spec: DrawnCohortSpec, out: str | Path, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Draw patients with slides, CT, reports and an outcome, for ``herscope respond``.
+
+    Parameters
+    ----------
+    spec
+        The cohort.
+    out
+        Folder for ``cohort.toml``, ``patients.csv``, ``features/*.h5ad``, ``ct/*.nii.gz`` with
+        masks, ``lesions/*.csv`` and ``truth.csv`` (what was drawn, and what carries the signal).
+    progress
+        Called with patients done and their number.
+
+    Raises
+    ------
+    InputError
+        ``out`` holds files of something else.
+    OutputError
+        It cannot be written.
+    """
+    from herscope.respond.drawn_cohort.files import COHORT, file_names, write_cohort
+
+    root = Path(out)
+    for name, own in file_names(spec).items():
+        _folder(root, name, own, last=COHORT)
+    counts = write_cohort(spec, root, progress=progress)
+    return {
+        "folder": str(root),
+        "cohort": str(root / COHORT),
+        "truth": str(root / "truth.csv"),
+        "patients": spec.patients,
+        "labels": {name: counts[name] for name in ("response", "no response", "none")},
+        "modalities": {name: counts[name] for name in ("pathology", "radiology")},
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
 def _draw(spec: HeCohortSpec, number: int, path: str) -> None:
     """Draw one slide; runs in a worker."""
     from herscope.slide.phantom.he_cohort import draw_he_slide, he_slide
@@ -139,8 +179,11 @@ def _draw(spec: HeCohortSpec, number: int, path: str) -> None:
     draw_he_slide(he_slide(spec, number), Path(path))
 
 
-def _folder(root: Path, name: str, own: set[str]) -> Path:
-    """Make a folder; one that holds other files would be mixed with what is drawn now."""
+def _folder(root: Path, name: str, own: set[str], *, last: str = "labels.csv") -> Path:
+    """Make a folder; one that holds other files would be mixed with what is drawn now.
+
+    The file that is written last is taken away: while it is absent, the folder is not complete.
+    """
     folder = root / name
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file", hint="choose another --out")
@@ -156,7 +199,7 @@ def _folder(root: Path, name: str, own: set[str]) -> Path:
             hint="choose another --out, or empty that folder",
         )
     make_folder(folder)
-    (root / "labels.csv").unlink(missing_ok=True)
+    (root / last).unlink(missing_ok=True)
     return folder
 
 

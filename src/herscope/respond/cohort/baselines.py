@@ -151,7 +151,11 @@ class BaselineReport:
 
 
 def evaluate_baselines(
-    cohort: Cohort, spec: BaselineSpec | None = None, *, tokens: Tokens | None = None
+    cohort: Cohort,
+    spec: BaselineSpec | None = None,
+    *,
+    tokens: Tokens | None = None,
+    folds: Sequence[Folds] | None = None,
 ) -> BaselineReport:
     """Cross-validate the baselines on the labelled patients of a cohort.
 
@@ -163,6 +167,9 @@ def evaluate_baselines(
         Models, folds, repeats, seed.
     tokens
         The predictors; all tokens of the cohort but sampling times when absent.
+    folds
+        Of each repeat, over the labelled patients, where other models have made them; those of
+        :func:`repeated_folds` when absent.
 
     Raises
     ------
@@ -191,7 +198,7 @@ def evaluate_baselines(
         raise UndefinedStatistic(
             "no token has a value for a labelled patient", hint="name columns in [tokens.columns]"
         )
-    folds = repeated_folds(patients, labels, spec)
+    folds = repeated_folds(patients, labels, spec) if folds is None else tuple(folds)
     pfs, os = _kept(cohort.outcomes.pfs, keep), _kept(cohort.outcomes.os, keep)
     results: dict[str, BaselineResult] = {}
     for name in dict.fromkeys(spec.models):
@@ -315,13 +322,14 @@ def _kept(follow_up: FollowUp, rows: Flags | Ints) -> FollowUp:
 
 
 def _within(scores: Floats, y: Flags, patients: Sequence[str], repeats: Sequence[Folds]) -> float:
-    """Mean AUC of test folds; each class has a patient in every fold (stratified)."""
+    """Mean AUC of the test folds that have both classes; all have where folds are stratified."""
     found = []
     for one, folds in zip(scores, repeats, strict=True):
         for fold in folds:
             rows = fold.rows(patients, "test")
-            found.append(auc(y[rows], one[rows]).value)
-    return float(np.mean(found))
+            if 0 < int(y[rows].sum()) < len(rows):
+                found.append(auc(y[rows], one[rows]).value)
+    return float(np.mean(found)) if found else float("nan")
 
 
 def _judge(

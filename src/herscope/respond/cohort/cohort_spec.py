@@ -72,6 +72,11 @@ class OutcomeSpec(Spec):
         description=_COLUMN + "a label of response that was made elsewhere (1, 0, -1), to compare "
         "with; it is never used as the truth",
     )
+    readers: tuple[str, ...] = Field(
+        default=(),
+        description="Columns with what readers expected: 1, yes or a probability is a response; "
+        "compared with the model, never learnt from",
+    )
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

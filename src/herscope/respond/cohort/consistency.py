@@ -8,17 +8,21 @@ look up; notes are gaps that are allowed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from herscope.respond.cohort.cohort import Cohort
+from herscope.respond.cohort.cohort_spec import DAYS
 from herscope.respond.cohort.date_order import date_findings
 from herscope.respond.cohort.findings import Finding, by_severity
 from herscope.respond.cohort.outcomes import status_cells
 from herscope.stats.table import number_of
 
 _LOOK_UP: Final = "look it up in the records; nothing here can know which is right"
+LONGEST_DAYS: Final = 36_525.0
+"""A hundred years."""
 FEWEST_CELLS: Final = 8
 """Equal values that make two patients suspicious of being one."""
 
@@ -35,10 +39,14 @@ def consistency(cohort: Cohort) -> tuple[Finding, ...]:
         lambda one: one.findings,
         date_findings,
         _times,
+        _long_times,
         _statuses,
         _progression,
         _stated_labels,
         _same_record,
+        _files,
+        _sampling,
+        _headings,
         _gaps,
         _classes,
     )
@@ -87,6 +95,75 @@ def _times(cohort: Cohort) -> Iterator[Finding]:
             yield Finding("warning", "death-without-pfs-event", said, advice, row, patient, values)
 
 
+def _long_times(cohort: Cohort) -> Iterator[Finding]:
+    """Find times no person lives through: of another unit, or dates read as numbers."""
+    unit = cohort.spec.outcome.time_unit
+    for name, follow_up in (("PFS", cohort.outcomes.pfs), ("OS", cohort.outcomes.os)):
+        for place, row, patient in _rows(cohort):
+            days = float(follow_up.days[place])
+            if follow_up.known[place] and days > LONGEST_DAYS:
+                said = f"{name} of {days:g} days ({days / DAYS['years']:,.0f} years)"
+                advice = f"is the unit {unit}? set time_unit in [outcome], or correct the cell"
+                values = {f"{name.lower()}_days": days}
+                yield Finding("error", "time-too-long", said, advice, row, patient, values)
+
+
+def _files(cohort: Cohort) -> Iterator[Finding]:
+    """Find masks without a CT to lie on, and CT in which nothing says where lesions are."""
+    files = cohort.files
+    none: tuple[tuple[Path, ...], ...] = ((),) * len(cohort)
+    scans, masks, boxes = (files.get(name, none) for name in ("ct", "ct_mask", "lesions"))
+    for place, row, patient in _rows(cohort):
+        lone = [path.name for path in (*masks[place], *boxes[place])]
+        if lone and not scans[place]:
+            said = f"{lone[0]} has no CT to lie on: no file of [files.ct] is this patient's"
+            advice = "name the CT, or take the mask away: without its CT it is not used"
+            yield Finding("warning", "mask-without-ct", said, advice, row, patient)
+        if scans[place] and not lone:
+            said = f"{scans[place][0].name} has neither mask nor lesion table"
+            advice = "name a mask under [files.ct_mask] or boxes under [files.lesions]; herscope "
+            advice += "respond fit refuses such a CT, or takes it as missing (on_missing_mask)"
+            yield Finding("warning", "ct-without-lesions", said, advice, row, patient)
+
+
+def _sampling(cohort: Cohort) -> Iterator[Finding]:
+    """Find files of a modality that was never sampled by what the table says."""
+    for modality, token in (("bags", "pathology_time"), ("ct", "radiology_time")):
+        if token not in cohort.tokens.names or modality not in cohort.files:
+            continue
+        timed = cohort.tokens.present[:, cohort.tokens.names.index(token)]
+        if not timed.any():
+            continue
+        for place, row, patient in _rows(cohort):
+            if bool(cohort.files[modality][place]) and not timed[place]:
+                said = f"there are files of {modality}, and {token} says that there are none"
+                advice = "correct the column; the files are used, without a time"
+                yield Finding("warning", "time-against-files", said, advice, row, patient)
+
+
+def _headings(cohort: Cohort) -> Iterator[Finding]:
+    """Find tokens without a column where a heading differs from theirs in its letters only."""
+    used = cohort.spec.tokens.columns
+    alike = {_letters(name): name for name in cohort.table.columns}
+    for token in (token for one in cohort.sets for token in one.token):
+        asked = token.column or token.name
+        found = alike.get(_letters(asked))
+        if token.name in used or found is None or asked in cohort.table.columns:
+            continue
+        yield Finding(
+            "warning",
+            "heading-not-used",
+            f"column {found} is not read: token {token.name} is taken from {asked}, letter by "
+            "letter",
+            f'write {token.name} = "{found}" under [tokens.columns], or rename the column',
+            values={"token": token.name, "column": found},
+        )
+
+
+def _letters(heading: str) -> str:
+    return "".join(sign for sign in heading.casefold() if sign.isalnum())
+
+
 def _statuses(cohort: Cohort) -> Iterator[Finding]:
     columns = cohort.spec.outcome
     for status, event, follow_up in (
@@ -128,6 +205,11 @@ def _progression(cohort: Cohort) -> Iterator[Finding]:
 def _stated_labels(cohort: Cohort) -> Iterator[Finding]:
     name = cohort.spec.outcome.label
     if name is None:
+        return
+    if (cohort.labels < 0).all():
+        said = f"column {name} is there, and no outcome from which a label could be made by rule"
+        advice = "name recist, or pfs_time and pfs_event: a stated label is never used as the truth"
+        yield Finding("warning", "label-differs", said, advice, values={"column": name})
         return
     for place, row, patient in _rows(cohort):
         cell = cohort.table.column(name)[place]

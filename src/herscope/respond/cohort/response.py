@@ -99,13 +99,20 @@ def response(
     if pfs_days is None or (progressed is None and pfs_days <= cut):
         return Response(None, "no pfs", f"{why}, and the progression-free time is not known")
     if pfs_days > cut:
-        said = f"{why}; {pfs_days:g} days without progression, more than {cut:g}: response"
+        said = f"{why}; {_days(pfs_days)} days without progression, more than {cut:g}: response"
         return Response(1, "pfs beyond cut-off", said)
     if progressed:
-        said = f"{why}; progression or death after {pfs_days:g} days, within {cut:g}: no response"
+        said = (
+            f"{why}; progression or death after {_days(pfs_days)} days, within {cut:g}: no response"
+        )
         return Response(0, "event before cut-off", said)
     said = (
-        f"{why}; last seen without progression after {pfs_days:g} days, within {cut:g}: no label, "
-        "kept for survival"
+        f"{why}; last seen without progression after {_days(pfs_days)} days, within {cut:g}: no "
+        "label, kept for survival"
     )
     return Response(None, "censored early", said)
+
+
+def _days(days: float) -> str:
+    """Whole days, and a tenth where the time was not counted in days."""
+    return f"{days:.1f}".removesuffix(".0")

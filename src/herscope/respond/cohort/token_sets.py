@@ -95,8 +95,14 @@ class TokenDeclaration(Spec):
             return tuple(category.name for category in self.categories)
         below, above = ("<", ">=") if self.edge_belongs == "above" else ("<=", ">")
         first, last = f"{below}{self.edges[0]:g}", f"{above}{self.edges[-1]:g}"
-        between = zip(self.edges, self.edges[1:], strict=False)
-        return (first, *(f"{above}{a:g} {below}{b:g}" for a, b in between), last)
+        return (first, *map(self._between, self.edges, self.edges[1:]), last)
+
+    def _between(self, low: float, high: float) -> str:
+        """Name a bin as people say it: whole numbers by themselves."""
+        if self.edge_belongs == "below":
+            return f">{low:g} to {high:g}"
+        whole = low == int(low) and high == low + 1 and not self.share
+        return f"{low:g}" if whole else f"{low:g} to <{high:g}"
 
 
 class TokenSet(Spec):

@@ -154,8 +154,7 @@ def encode(
     notes: list[str] = []
     for place, token in enumerate(declared):
         used = _columns(table, token, columns.get(token.name))
-        if not used:
-            notes.append(f"{token.name}: no column, so it is missing for everyone")
+        if not used:  # missing for everyone, which consistency says
             continue
         cells = [table.column(name) for name in used]
         extra = spellings.get(token.name)

@@ -1,0 +1,1 @@
+"""Drawn cohorts for response: tables, features of slides, CT and lesions whose truth is known."""

@@ -12,8 +12,8 @@ from torch import Tensor  # noqa: E402 - after the check that torch is there
 from herscope.core.errors import InputError, SchemaError  # noqa: E402
 from herscope.respond.fusion.attention import Attend, Pool  # noqa: E402
 from herscope.respond.fusion.batch import collate  # noqa: E402
+from herscope.respond.fusion.loss_spec import LossSpec  # noqa: E402
 from herscope.respond.fusion.losses import (  # noqa: E402
-    LossSpec,
     alignment_loss,
     cox_loss,
     focal_loss,
@@ -104,6 +104,42 @@ def test_each_scenario_is_the_papers(gone: tuple[str, ...], formula: tuple[str, 
         found, _ = model._fuse(lifted, there, 1)
 
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_interaction_is_the_product_of_both_and_nothing_where_one_is_missing() -> None:
+    model, plain = network(), network(interaction=False)
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "interaction" not in k})
+    cohort = patients(5)
+    cohort += [one.without("radiology") for one in cohort] + [cohort[0].without("pathology")]
+    with torch.inference_mode():
+        batch = collate(cohort, LAYOUT)
+        found, without = model.branches(batch), plain.branches(batch)
+        x = {n: model.lift[n](model.modalities[n](batch.branches[n])[0]) for n in LAYOUT.branches}
+        sides = [torch.tanh(model.interaction.sides[n](x[n])) for n in LAYOUT.branches]
+        expected = (sides[0] * sides[1]) @ model.interaction.vote.weight.T
+
+    assert found.interaction[:5] == pytest.approx(expected[:5], abs=1e-6)
+    assert (found.interaction[5:] == 0).all()
+    assert found.logits - without.logits == pytest.approx(found.interaction, abs=1e-6)
+    assert without.interaction is None
+
+
+def test_the_interactions_own_loss_is_of_labelled_patients_with_both() -> None:
+    model = network()
+    cohort = patients(4)
+    cohort[1] = cohort[1].without("radiology")
+    batch = collate(cohort, LAYOUT)
+    kinds = {"radiology": batch.branches["radiology"].kinds}
+    found = model.branches(batch)
+    target = torch.tensor([[0.0, 5.0, 1.0], [1.0, 6.0, 1.0], [1.0, 7.0, 1.0], [-1.0, 8.0, 1.0]])
+
+    with_it, without = (
+        fusion_loss(found, target, LossSpec(interaction=w), kinds=kinds, progress=1.0)
+        for w in (2.0, 0.0)
+    )
+
+    expected = focal_loss(found.interaction[[0, 2]], torch.tensor([0, 1]), 2.0)
+    assert (with_it - without).item() == pytest.approx(2 * expected.item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("fusion", ["mumo", "sum", "product", "concat"])
@@ -306,7 +342,7 @@ def test_a_patient_of_another_layout_is_refused_by_name() -> None:
 
 def test_impossible_branches_are_refused() -> None:
     report = no_tokens((2, 3))
-    with pytest.raises(InputError, match="without instances and without a report"):
+    with pytest.raises(InputError, match="without instances, radiomics and report"):
         Branch(None, report)
     with pytest.raises(SchemaError, match="no numbers"):
         Branch(np.full((1, 2), np.nan, np.float32), report)
@@ -334,3 +370,19 @@ def test_in_an_interaction_neither_modality_tells_anything_alone() -> None:
         assert abs(np.corrcoef(values, labels)[0, 1]) < 0.1
     both = np.sign(means["pathology"]) == np.sign(means["radiology"])
     assert (both == labels.astype(bool)).mean() > 0.85
+
+
+def test_each_set_of_known_modalities_has_a_temperature_of_its_own() -> None:
+    model = network()
+    cohort = [one for one in patients(6) if set(one.branches) == {"pathology", "radiology"}]
+    before = {names: logits(model, [p.without(*names) for p in cohort]) for names in SUBSETS}
+
+    model.temperature.copy_(torch.tensor([2.0, 4.0, 8.0, 16.0]))
+
+    for names, warmth in zip(SUBSETS, (16.0, 8.0, 4.0, 2.0), strict=True):
+        after = logits(model, [p.without(*names) for p in cohort])
+        assert torch.allclose(after * warmth, before[names], atol=1e-5)
+
+
+SUBSETS = ((), ("pathology",), ("radiology",), ("pathology", "radiology"))
+"""What is hidden; of the numbers of a set, pathology is the first bit."""

@@ -1,6 +1,7 @@
 """What the fusion model is trained by.
 
     L = focal(labelled) + w_s * survival + w_a * alignment + w_k(e) * kinds of instances
+        + w_i * focal of the interaction
 
 * **Focal** loss (Lin et al., ICCV 2017): -(1 - p)^gamma log p of the true class; gamma 0 is
   cross-entropy. Patients without a response label are left out, and kept for survival.
@@ -11,6 +12,8 @@
   both modalities, in both directions; pathology and radiology of one patient belong together.
 * **Kinds**: cross-entropy of the lesion (or bag) classes; weight 0.1 (1 - exp(-5 (1 - e)^2)), e the
   share of the training that is done, as released: help at the start, nothing at the end.
+* **Interaction**, ours: the focal loss once more, of what the product of both modalities says
+  alone, over the labelled patients who have both; see :mod:`herscope.respond.fusion.interaction`.
 """
 
 from __future__ import annotations
@@ -19,30 +22,14 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from herscope.core.spec import Spec
+from herscope.respond.fusion.loss_spec import LossSpec
 from herscope.respond.fusion.network import Fused
 
 RELEASED_FLOOR = 1e-6
-KINDS_WEIGHT, KINDS_RATE = 0.1, 5.0
-
-
-class LossSpec(Spec):
-    """Weights of the parts."""
-
-    gamma: float = Field(default=2.0, ge=0, le=10, description="Focal loss; 0: cross-entropy.")
-    survival: float = Field(default=1.0, ge=0, le=100, description="Weight of the survival loss.")
-    alignment: float = Field(default=1.0, ge=0, le=100, description="Weight of the alignment.")
-    temperature: float = Field(default=0.1, gt=0, le=10, description="Of the alignment.")
-    kinds: float = Field(
-        default=KINDS_WEIGHT, ge=0, le=100, description="Weight of the kinds at the start."
-    )
-    risk_set: Literal["cox", "released"] = Field(
-        default="cox", description="Who is at risk: T_j >= T_i, or T_j > T_i as released."
-    )
+KINDS_RATE = 5.0
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
@@ -160,6 +147,10 @@ def fusion_loss(
         both = found.known[one] & found.known[other]
         pair = found.agnostic[one][both], found.agnostic[other][both]
         total = total + spec.alignment * alignment_loss(*pair, spec.temperature)
+    if spec.interaction and found.interaction is not None:
+        all_known = torch.stack(list(found.known.values()), dim=1).all(dim=1)
+        own = focal_loss(found.interaction[all_known], labels[all_known], spec.gamma)
+        total = total + spec.interaction * own
     weight = kinds_weight(spec.kinds, progress)
     for name, logits in found.kinds.items():
         truth = kinds[name].flatten()

@@ -17,38 +17,28 @@ response. The paper says MLP, its code has one linear layer (``predictor="linear
 from the modalities' vectors to the logits is linear but for the tokens: what only two modalities
 together tell can then not be learnt, and on cohorts drawn so it stays at chance. The simple fusions
 (sum, product, concatenation) replace S and A and have the same learned vectors for what is missing.
+
+Ours is a second way to the logits, a product of both modalities' vectors, beside MuMo's joining
+alone: :mod:`herscope.respond.fusion.interaction`. Without it the network is the paper's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from herscope.core.spec import Spec
+from herscope.core.errors import SchemaError
 from herscope.respond.fusion.attention import Attend, Pool, Tokens, Transform
 from herscope.respond.fusion.batch import BranchBatch, PatientBatch
+from herscope.respond.fusion.fusion_spec import FusionSpec
+from herscope.respond.fusion.interaction import Interaction
 from herscope.respond.fusion.patients import TIMES, BranchLayout, Layout
+from herscope.respond.fusion.picture_network import PictureNetwork
 
-Fusion = Literal["mumo", "sum", "product", "concat"]
 CLASSES = 2
-
-
-class FusionSpec(Spec):
-    """Sizes and choices; MuMo's author gave 512, 1024, 1 head, no dropout."""
-
-    fusion: Fusion = Field(default="mumo", description="How modalities are joined.")
-    width: int = Field(default=512, ge=4, le=8192, description="Numbers inside a modality.")
-    common: int = Field(default=1024, ge=4, le=8192, description="Numbers between modalities.")
-    hidden: int = Field(default=256, ge=1, le=8192, description="Hidden numbers of transforms.")
-    heads: int = Field(default=1, ge=1, le=64, description="Heads of attention.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Of a modality's vector.")
-    predictor: Literal["mlp", "linear"] = Field(
-        default="mlp", description="As the paper says, or as its code does."
-    )
+__all__ = ["Fused", "FusionNetwork", "FusionSpec", "Modality"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +58,9 @@ class Fused:
     weights
         Name to attention: ``<modality>.instances`` (B, N), ``<modality>.report`` and ``tokens``
         (B, tokens).
+    interaction
+        (B, 2) what the product of the modalities adds to the logits, zeros where not all are there;
+        None where the network has none.
     """
 
     logits: Tensor
@@ -75,14 +68,32 @@ class Fused:
     known: dict[str, Tensor]
     kinds: dict[str, Tensor]
     weights: dict[str, Tensor]
+    interaction: Tensor | None = None
 
 
 class Modality(nn.Module):
-    """From words, radiomics and a report to one vector."""
+    """From words or pictures, radiomics and a report to one vector.
 
-    def __init__(self, layout: BranchLayout, spec: FusionSpec) -> None:
+    Attributes
+    ----------
+    picture_network
+        None where instances are vectors.
+    """
+
+    def __init__(self, layout: BranchLayout, spec: FusionSpec, *, pretrained: bool = True) -> None:
         super().__init__()
         d = spec.width
+        self.picture_network = (
+            PictureNetwork(spec.picture_network, spec.picture_weights, pretrained=pretrained)
+            if layout.picture
+            else None
+        )
+        if self.picture_network is not None and self.picture_network.features != layout.features:
+            raise SchemaError(
+                f"picture network {spec.picture_network} makes {self.picture_network.features} "
+                f"numbers of a picture, the layout says {layout.features}",
+                hint="build the layout with picture_features(spec.picture_network)",
+            )
         self.gate = nn.Linear(layout.features + TIMES, 1)
         self.embed = nn.Linear(layout.features, d)
         self.between_words, self.pool_words = Attend(d, spec.heads), Pool(d)
@@ -121,9 +132,10 @@ class Modality(nn.Module):
     def _instances(self, batch: BranchBatch) -> Tensor:
         """Gather words: (B, N, W, F) -> (B, N, D)."""
         b, n, w, _ = batch.words.shape
+        vectors = batch.words if batch.pictures is None else self._pictured(batch)
         time = batch.time[:, None, None, :].expand(b, n, w, TIMES)
-        gate = torch.sigmoid(self.gate(torch.cat([batch.words, time], dim=-1)))
-        words = self.embed(batch.words * gate)
+        gate = torch.sigmoid(self.gate(torch.cat([vectors, time], dim=-1)))
+        words = self.embed(vectors * gate)
         if w == 1:
             return words[:, :, 0]
         flat, there = words.flatten(0, 1), batch.word_there.flatten(0, 1)
@@ -131,6 +143,17 @@ class Modality(nn.Module):
         pooled, _ = self.pool_words(flat + read, there)
         gathered: Tensor = self.word_transform(pooled).unflatten(0, (b, n))
         return gathered
+
+    def _pictured(self, batch: BranchBatch) -> Tensor:
+        """Make vectors of the pictures that are there: (B, N, 1, F), zeros elsewhere."""
+        if self.picture_network is None or batch.pictures is None:
+            return batch.words
+        if not bool(batch.there.any()):
+            return batch.words
+        made = self.picture_network(batch.pictures[batch.there])
+        filled = made.new_zeros((*batch.there.shape, made.shape[1]))
+        filled[batch.there] = made
+        return filled[:, :, None]
 
 
 class FusionNetwork(nn.Module):
@@ -142,19 +165,32 @@ class FusionNetwork(nn.Module):
         What patients look like.
     spec
         Sizes and the way of joining.
+    pretrained
+        False where trained weights follow: ``spec.picture_weights`` is then not read.
     """
 
-    def __init__(self, layout: Layout, spec: FusionSpec) -> None:
+    def __init__(self, layout: Layout, spec: FusionSpec, *, pretrained: bool = True) -> None:
         super().__init__()
         self.layout, self.spec = layout, spec
         c, names = spec.common, list(layout.branches)
-        self.modalities = nn.ModuleDict({n: Modality(layout.branches[n], spec) for n in names})
+        self.modalities = nn.ModuleDict(
+            {n: Modality(layout.branches[n], spec, pretrained=pretrained) for n in names}
+        )
         self.lift = nn.ModuleDict({n: nn.Linear(spec.width, c) for n in names})
         self.specific = nn.ModuleDict({n: nn.Linear(c, c) for n in names})
         self.agnostic = nn.ModuleDict({n: nn.Linear(c, c) for n in names})
         self.missing = nn.ParameterDict({n: nn.Parameter(torch.zeros(c)) for n in names})
         self.nothing = nn.Parameter(torch.zeros(c))
         parts = {"mumo": len(names) + 1, "concat": len(names)}.get(spec.fusion, 1)
+        self.temperature: Tensor
+        self.places: Tensor
+        # One for each set of known modalities; 1 in training, then it calibrates.
+        self.register_buffer("temperature", torch.ones(2 ** len(names)))
+        places = torch.tensor([1 << place for place in range(len(names))], dtype=torch.long)
+        self.register_buffer("places", places, persistent=False)
+        self.interaction = None
+        if spec.fusion == "mumo" and spec.interaction and len(names) > 1:
+            self.interaction = Interaction(names, c, CLASSES)
         self.join = nn.Linear(parts * c, c) if names else None
         self.tokens = Tokens(layout.tokens, c) if layout.tokens else None
         self.read_tokens = Attend(c, spec.heads) if layout.tokens else None
@@ -190,7 +226,19 @@ class FusionNetwork(nn.Module):
             read, looked = self.read_tokens(fused[:, None], tokens, batch.tokens_there)
             fused = fused + read[:, 0]
             weights["tokens"] = looked[:, 0]
-        return Fused(self.predict(fused), agnostic, known, kinds, weights)
+        logits, there = self.predict(fused), self._there(known, len(batch))
+        together = None
+        if self.interaction is not None:
+            together = self.interaction(lifted, there)
+            logits = logits + together
+        warmth = self.temperature[(there * self.places).sum(dim=1)]
+        return Fused(logits / warmth[:, None], agnostic, known, kinds, weights, together)
+
+    def _there(self, known: dict[str, Tensor], size: int) -> Tensor:
+        """(B, modalities) bool."""
+        if not known:
+            return torch.zeros((size, 0), dtype=torch.bool, device=self.places.device)
+        return torch.stack([known[name] for name in self.layout.branches], dim=1)
 
     def _fuse(
         self, lifted: dict[str, Tensor], known: dict[str, Tensor], size: int

@@ -7,7 +7,7 @@ code meaning
 1    a deliberate error: one line and a hint on stderr
 2    usage: an unknown option, command or value
 3    some slides failed; the rest is done and ``failures.json`` says which and why
-130  interrupted by Ctrl-C; finished slides are kept
+130  interrupted by Ctrl-C; what is finished is kept
 ==== =====================================================================================
 
 With ``--json`` stdout holds exactly one JSON document, also for an error. Whatever a library prints
@@ -72,7 +72,11 @@ TASKS = {
     },
     "respond": {
         "cohort": ("respond_cohort:cohort", "Labels with reasons, tokens, contradictions."),
+        "bags": ("respond_bags:bags", "Words, bags and their radiomics, from slides."),
         "lesions": ("respond_lesions:lesions", "Volume, radiomics and a picture of each lesion."),
+        "fit": ("respond_fit:fit", "Train and test a model of response on a cohort."),
+        "predict": ("respond_predict:predict", "Response of patients, whatever is known of them."),
+        "explain": ("respond_explain:explain", "What a prediction rests on, a page a patient."),
     },
 }
 """Commands that have others below them, one for every task or step."""
@@ -169,7 +173,7 @@ def refuse(error: BaseException, words: Sequence[str]) -> Refusal:
     if isinstance(error, HerscopeError):
         return Refusal(FAILED, kind, error.message, error.hint)
     if isinstance(error, KeyboardInterrupt):
-        hint = "finished slides are kept; run it again to go on"
+        hint = "what is finished is kept; run it again to go on, a training with --resume"
         return Refusal(INTERRUPTED, "Interrupted", "interrupted", hint)
     if isinstance(error, MemoryError):
         return Refusal(FAILED, kind, "not enough memory", "use fewer --workers")

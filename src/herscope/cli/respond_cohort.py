@@ -73,16 +73,19 @@ def _said(document: dict[str, Any], out: Path | None) -> list[Any]:
         tokens.add_row(
             one["token"], one["set"], one["kind"], str(one["width"]), f"{one['missing']:,}"
         )
+    shown = [tokens] if document["tokens"] else ["no report tokens: sets = [] in [tokens]"]
     after = ["", *_findings(document["findings"])]
     after += [f"note: {note}" for note in document["notes"]]
     if out is not None:
         after.append(f"every label with its reason in {out / 'responses.csv'}")
-    return ["\n".join(lines), "", tokens, "\n".join(after)]
+    return ["\n".join(lines), "", *shown, "\n".join(after)]
 
 
 def _survival(name: str, found: dict[str, Any]) -> str:
     said = f"{name}: {found['patients']:,} patients, {found['events']:,} events, median "
-    return said + ("not reached" if found["median_days"] is None else f"{found['median_days']:g} d")
+    return said + (
+        "not reached" if found["median_days"] is None else f"{found['median_days']:.0f} d"
+    )
 
 
 def _findings(findings: list[dict[str, Any]]) -> list[str]:
